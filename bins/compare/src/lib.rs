@@ -1,0 +1,1 @@
+//! Compare predictions row by row

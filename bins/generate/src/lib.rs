@@ -1,0 +1,1 @@
+//! Answer every row of a data file

@@ -1,0 +1,1 @@
+//! Read instruction data and split it with a seed

@@ -1,0 +1,1 @@
+//! Chat template, tokenizer and training rows with an exact label mask

@@ -1,0 +1,1 @@
+//! Instruction rows: read, view, split as NumPy does, write

@@ -1,0 +1,1 @@
+//! Reader for the header, metadata and tensor table of GGUF files

@@ -1,0 +1,1 @@
+//! SmolLM2 (Llama architecture): weights, differentiable forward, ragged batches, generation
