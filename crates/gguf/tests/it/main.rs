@@ -1,0 +1,8 @@
+//! Integration tests of the GGUF reader.
+
+#![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
+
+mod build;
+mod damage;
+mod golden;
+mod never_panics;
