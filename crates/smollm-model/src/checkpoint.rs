@@ -1,0 +1,126 @@
+//! A model's weights by name, whatever file they lie in.
+//!
+//! Two containers, one view: tensors have Hugging Face names and Hugging Face layout (`[out, in]`,
+//! rotate-half order of q and k rows), read one at a time from a memory map, so that a model is
+//! never in memory twice. Opening checks that every tensor the configuration implies is there with
+//! its shape and in a readable type: a wrong file is refused before any work is spent on it.
+
+mod gguf_weights;
+mod layout;
+mod shards;
+
+use std::path::Path;
+
+use candle_core::{DType, Tensor};
+
+use crate::source::ModelFiles;
+use crate::{ModelConfig, ModelError};
+use gguf_weights::GgufWeights;
+use shards::Shards;
+
+pub use layout::{LM_HEAD, tensor_shapes};
+pub(crate) use shards::{INDEX, SINGLE, index_files};
+
+/// An open model: its configuration and its tensors, loaded when asked for.
+#[derive(Debug)]
+pub struct Checkpoint {
+    config: ModelConfig,
+    weights: Weights,
+}
+
+#[derive(Debug)]
+enum Weights {
+    Shards(Shards),
+    Gguf(GgufWeights),
+}
+
+impl Checkpoint {
+    /// Opens a model folder or GGUF file and checks names, shapes and types of its tensors.
+    ///
+    /// A checkpoint without an output projection ties it to the embedding, whatever its
+    /// configuration says; one that says it is tied does not use an output projection it may hold.
+    ///
+    /// # Errors
+    /// If a file is missing, truncated or malformed, or if weights and configuration contradict
+    /// each other: a tensor that is missing, has another shape, or an unreadable type.
+    pub fn open(files: &ModelFiles) -> Result<Self, ModelError> {
+        let (mut config, weights) = match files {
+            ModelFiles::Dir(dir) => {
+                let config = ModelConfig::from_dir(dir)?;
+                (config, Weights::Shards(Shards::open(dir)?))
+            }
+            ModelFiles::Gguf(path) => {
+                let file = gguf::GgufFile::open(path)?;
+                let config = ModelConfig::from_gguf(&file)?;
+                let weights = Weights::Gguf(GgufWeights::new(file, path, &config));
+                (config, weights)
+            }
+        };
+        if !weights.contains(LM_HEAD) {
+            config.tie_word_embeddings = true;
+        }
+        for (name, shape) in tensor_shapes(&config) {
+            weights.check(&name, &shape)?;
+        }
+        Ok(Self { config, weights })
+    }
+
+    /// The configuration, with `tie_word_embeddings` as the weights have it.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The file, or the folder of files, that the weights lie in.
+    pub fn path(&self) -> &Path {
+        match &self.weights {
+            Weights::Shards(shards) => shards.dir(),
+            Weights::Gguf(file) => file.path(),
+        }
+    }
+
+    /// Hugging Face names of the tensors in the files, sorted; some may not belong to the model.
+    pub fn names(&self) -> Vec<String> {
+        match &self.weights {
+            Weights::Shards(shards) => shards.names(),
+            Weights::Gguf(file) => file.names(),
+        }
+    }
+
+    /// Loads one tensor into memory.
+    ///
+    /// # Shapes
+    /// As in `config.json`'s world: `[out, in]` for a projection, `[vocab, hidden]` for the
+    /// embedding, `[hidden]` for a norm. `dtype` is F32 or BF16; narrowing rounds to nearest even.
+    ///
+    /// # Errors
+    /// If there is no such tensor, its shape is not `shape`, it cannot be read, or `dtype` is
+    /// neither F32 nor BF16.
+    pub fn tensor(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor, ModelError> {
+        if !matches!(dtype, DType::F32 | DType::BF16) {
+            return Err(ModelError::LoadType { found: dtype });
+        }
+        self.weights.check(name, shape)?;
+        let tensor = match &self.weights {
+            Weights::Shards(shards) => shards.load(name)?,
+            Weights::Gguf(file) => file.load(name)?,
+        };
+        Ok(tensor.to_dtype(dtype)?)
+    }
+}
+
+impl Weights {
+    fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::Shards(shards) => shards.contains(name),
+            Self::Gguf(file) => file.contains(name),
+        }
+    }
+
+    /// Whether `name` is there, readable, and of this shape.
+    fn check(&self, name: &str, shape: &[usize]) -> Result<(), ModelError> {
+        match self {
+            Self::Shards(shards) => shards.check(name, shape),
+            Self::Gguf(file) => file.check(name, shape),
+        }
+    }
+}
