@@ -1,1 +1,63 @@
-//! Instruction rows: read, view, split as NumPy does, write
+//! Rows of instructions and answers, and where they come from.
+//!
+//! Fine-tuning goes wrong in the data long before it goes wrong in the numbers: a split that
+//! nobody can repeat, a fallback column that was never parsed, a blank row that silently shifts
+//! every row after it. This crate embodies four decisions against that.
+//!
+//! 1. **A source is everything that was in the file.** [`read_source`] keeps unusable records in
+//!    their place; only a *view* of them ([`Source::rows`]) leaves records out, and it returns what
+//!    it left out and why. Nothing disappears uncounted.
+//! 2. **A split is over the source as read.** [`Source::split`] draws from
+//!    `numpy.random.default_rng(seed).permutation(n)`, reproduced exactly ([`permutation`]), so the
+//!    published split of Dolly comes out id by id, and whoever has NumPy can check ours.
+//! 3. **Text is data, not something to tidy.** No trimming, no normalising. White space only decides
+//!    whether a text is *blank*.
+//! 4. **Bad input is an error with a file, a line and a remedy** ([`DataError`]), never a guess.
+//!
+//! It reads CSV and JSON with Dolly's own columns and with those of
+//! `argilla/databricks-dolly-15k-curated-en`, whose `new-*` cells are NumPy reprs in CSV exports.
+//! It depends on no tensor crate and no network; the feature `hub` adds downloads.
+//!
+//! ```
+//! use dolly_data::{SplitSpec, read_source, write_jsonl};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let dir = tempfile::tempdir()?;
+//! let file = dir.path().join("questions.csv");
+//! std::fs::write(
+//!     &file,
+//!     "instruction,context,response\nWhat is a tuba?,,A brass instrument.\nAnd a viola?,, \nWho?,It was Ada.,Ada.\n",
+//! )?;
+//!
+//! let source = read_source(&file)?;
+//! assert_eq!(source.len(), 3);
+//! let loaded = source.rows()?;
+//! assert_eq!(loaded.rows[1].context.as_deref(), Some("It was Ada."));
+//! assert_eq!(loaded.dropped[0].reason.to_string(), "no response");
+//!
+//! let split = source.split(&SplitSpec { seed: 42, test: 1, train: 2 })?;
+//! write_jsonl(&dir.path().join("train.jsonl"), &split.train.rows)?;
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod error;
+#[cfg(feature = "hub")]
+pub mod hub;
+mod numpy;
+mod overlap;
+mod read;
+mod row;
+mod source;
+mod split;
+mod write;
+
+pub use error::DataError;
+pub use numpy::permutation;
+pub use overlap::{Overlap, OverlapKind, overlaps};
+pub use row::{DropReason, Dropped, Field, Loaded, Record, Row, Submission};
+pub use source::{Format, Source, load_rows, read_source};
+pub use split::{Part, Split, SplitSpec};
+pub use write::{CSV_HEADER, write_csv, write_jsonl};

@@ -1,0 +1,224 @@
+//! What can be wrong with data, said so that a person can put it right.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error from reading, splitting or writing rows. The message names the file and, where there
+/// is one, the line; causes from below are in [`source`](std::error::Error::source).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// There is no such file.
+    #[error("{}: no such file; check the path", path.display())]
+    NotFound {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A folder stands where a file was expected.
+    #[error("{}: this is a folder; name a .csv, .jsonl or .json file in it", path.display())]
+    IsFolder {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The system would not let us read the file.
+    #[error("{}: cannot read this file", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system would not let us write the file; what stood there before is untouched.
+    #[error("{}: cannot write this file (nothing was left half-written)", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The extension names no format that we read.
+    #[error("{}: unknown kind of file, found extension `{found}`, expected .csv, .jsonl, .ndjson or .json", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its extension, perhaps empty.
+        found: String,
+    },
+    /// Nothing but white space.
+    #[error("{}: the file is empty; expected a header or at least one row", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A CSV header and nothing after it.
+    #[error("{}: there is a header but no row after it", path.display())]
+    NoRows {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Bytes that are not UTF-8.
+    #[error("{}: line {line}: invalid UTF-8 at byte {byte} of the file (0x{found:02X}); {advice}", path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// One-based line.
+        line: u64,
+        /// Zero-based offset in the file.
+        byte: usize,
+        /// The offending byte.
+        found: u8,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// No column gives the instruction, or none gives the response.
+    #[error("{}: no column for {missing}; found columns: {found}; expected `instruction` and `response`, or the curated `original-…`/`new-…` pair of each", path.display())]
+    MissingColumns {
+        /// The file.
+        path: PathBuf,
+        /// The fields without a column.
+        missing: String,
+        /// The columns there are.
+        found: String,
+    },
+    /// Two columns of one name.
+    #[error("{}: the header names column `{column}` twice; rename or remove one", path.display())]
+    DuplicateColumn {
+        /// The file.
+        path: PathBuf,
+        /// The name that occurs twice.
+        column: String,
+    },
+    /// A CSV row with another number of fields than the header.
+    #[error("{}: line {line}: found {found} fields, expected {expected} as in the header (a stray comma or quote, or a row cut short?)", path.display())]
+    Ragged {
+        /// The file.
+        path: PathBuf,
+        /// The line on which the row starts, from one.
+        line: u64,
+        /// Fields in the row.
+        found: u64,
+        /// Fields in the header.
+        expected: u64,
+    },
+    /// A quote that is never closed: the file was cut short, or a quote is not doubled.
+    #[error("{}: line {line}: the quote opened here is never closed; the file is cut short or a quote inside a field is not doubled", path.display())]
+    UnclosedQuote {
+        /// The file.
+        path: PathBuf,
+        /// The line of the opening quote, from one.
+        line: u64,
+    },
+    /// Any other fault of a CSV file.
+    #[error("{}: not readable as CSV", path.display())]
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// What the CSV reader said.
+        source: csv::Error,
+    },
+    /// A line that is not JSON.
+    #[error("{}: line {line}: not valid JSON{hint}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// One-based line.
+        line: u64,
+        /// Says so when the last line looks cut short.
+        hint: &'static str,
+        /// What the JSON reader said.
+        source: serde_json::Error,
+    },
+    /// A line that is JSON but no object.
+    #[error("{}: line {line}: found {found}, expected one JSON object a line", path.display())]
+    NotAnObject {
+        /// The file.
+        path: PathBuf,
+        /// One-based line.
+        line: u64,
+        /// The kind of value found.
+        found: &'static str,
+    },
+    /// A field of the wrong JSON type.
+    #[error("{}: line {line}: field `{field}`: found {found}, expected {expected}", path.display())]
+    WrongType {
+        /// The file.
+        path: PathBuf,
+        /// One-based line.
+        line: u64,
+        /// The field.
+        field: String,
+        /// The kind of value found.
+        found: &'static str,
+        /// The kinds of value accepted.
+        expected: &'static str,
+    },
+    /// A curated `new-*` cell that cannot be parsed.
+    #[error("{}: line {line}: column `{column}`: {problem}", path.display())]
+    Curated {
+        /// The file.
+        path: PathBuf,
+        /// The line on which the row starts, from one.
+        line: u64,
+        /// The column.
+        column: String,
+        /// What is wrong, and at which character of the cell.
+        problem: String,
+    },
+    /// The split asks for more rows than there are.
+    #[error("{}: test {test} + train {train} rows asked for, but the source has {rows}; ask for fewer", path.display())]
+    SplitTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Test rows asked for.
+        test: usize,
+        /// Train rows asked for.
+        train: usize,
+        /// Rows in the source, blank ones included.
+        rows: usize,
+    },
+    /// All rows drawn for one side of the split are unusable.
+    #[error("{}: all {drawn} rows drawn for {part} lack an instruction or a response; take another seed or more rows", path.display())]
+    EmptyPart {
+        /// The file.
+        path: PathBuf,
+        /// `test` or `train`.
+        part: &'static str,
+        /// Rows drawn.
+        drawn: usize,
+    },
+    /// No row has both an instruction and a response.
+    #[error("{}: none of the {rows} rows has both an instruction and a response", path.display())]
+    NothingUsable {
+        /// The file.
+        path: PathBuf,
+        /// Rows in the file.
+        rows: usize,
+    },
+    /// A data set of the hub could not be had.
+    #[error("{id}: {problem}")]
+    Hub {
+        /// The data set as asked for.
+        id: String,
+        /// What went wrong and what to do.
+        problem: String,
+    },
+}
+
+impl DataError {
+    /// The error for a failed read, told apart by what stands at the path.
+    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NotFound { path },
+            io::ErrorKind::IsADirectory => Self::IsFolder { path },
+            _ => Self::Read { path, source },
+        }
+    }
+
+    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
+        Self::Write {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Leaks: test rows that training has already seen.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::row::Row;
+
+/// How a test row overlaps with training rows, the gravest kind first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OverlapKind {
+    /// The same instruction and context, byte for byte.
+    Exact,
+    /// The same words in instruction and context: case, punctuation and spacing aside.
+    Normalised,
+    /// Another instruction about the same context (its words, as above).
+    SharedContext,
+}
+
+/// A test row and the training rows that it overlaps with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Overlap {
+    /// The gravest kind that applies.
+    pub kind: OverlapKind,
+    /// Id of the test row.
+    pub test_id: String,
+    /// Ids of the training rows that overlap in this way.
+    pub train_ids: Vec<String>,
+}
+
+/// Finds the test rows whose question, or whose context, also stands in `train`. One entry for each
+/// such test row, in the order of `test`; nothing is removed.
+///
+/// ```
+/// use dolly_data::{OverlapKind, Row, overlaps};
+/// let row = |id: &str, instruction: &str| Row {
+///     id: id.into(), category: String::new(), instruction: instruction.into(), context: None, response: "x".into(),
+/// };
+/// let found = overlaps(&[row("1", "Who was Ada?")], &[row("2", "who was  Ada")]);
+/// assert_eq!((found[0].kind, found[0].train_ids[0].as_str()), (OverlapKind::Normalised, "1"));
+/// ```
+pub fn overlaps(train: &[Row], test: &[Row]) -> Vec<Overlap> {
+    let mut index: HashMap<(OverlapKind, String), Vec<&str>> = HashMap::new();
+    for row in train {
+        for key in keys(row) {
+            index.entry(key).or_default().push(&row.id);
+        }
+    }
+    test.iter()
+        .filter_map(|row| {
+            keys(row).into_iter().find_map(|key| {
+                let ids = index.get(&key)?;
+                Some(Overlap {
+                    kind: key.0,
+                    test_id: row.id.clone(),
+                    train_ids: ids.iter().map(|&id| id.to_owned()).collect(),
+                })
+            })
+        })
+        .collect()
+}
+
+/// What a row must share to overlap, the gravest kind first. A normalised text without a word
+/// (`"???"`) identifies nothing and gives no key.
+fn keys(row: &Row) -> Vec<(OverlapKind, String)> {
+    let context = row.context.as_deref().unwrap_or_default();
+    // U+0000 keeps "a" + "b c" apart from "a b" + "c".
+    let exact = format!("{}\0{context}", row.instruction);
+    let mut keys = vec![(OverlapKind::Exact, exact)];
+    let (instruction, context) = (words(&row.instruction), words(context));
+    if !instruction.is_empty() {
+        let both = format!("{instruction}\0{context}");
+        keys.push((OverlapKind::Normalised, both));
+    }
+    if !context.is_empty() {
+        keys.push((OverlapKind::SharedContext, context));
+    }
+    keys
+}
+
+/// The words of a text, in lower case, joined by single spaces.
+fn words(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let words = lower
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}
