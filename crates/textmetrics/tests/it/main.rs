@@ -1,0 +1,5 @@
+//! Tests of the public interface, without any file outside the crate.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod golden;
+mod properties;
