@@ -1,0 +1,61 @@
+//! Paired statistics: did the second system do better on the *same rows*, and could it be luck?
+//!
+//! Two systems answered the same questions, so the unit is the row and the quantity is the difference on it. Everything
+//! here conditions on that: no test compares two unpaired means, and no p-value comes from a bootstrap (a bootstrap
+//! gives intervals). Tests are exact where counting is feasible and count ties in the tail (`>=`), so that few rows and
+//! coarse scores give p-values that are too large rather than too small.
+//!
+//! | question | answer | where |
+//! |---|---|---|
+//! | a yes/no metric changed? | exact McNemar | [`mcnemar`] |
+//! | a mean changed? | sign-flip permutation, exact up to [`EXACT_LIMIT`] changed rows | [`sign_flip`] |
+//! | more rows won than lost? | exact sign test | [`sign_test`] |
+//! | how sure is a rate? | Wilson | [`wilson`] |
+//! | how sure is a difference of rates? | Newcombe's paired score interval | [`newcombe_paired`] |
+//! | how sure is a mean difference? | bootstrap-t up to [`BOOTSTRAP_LIMIT`] rows, else Student t | [`mean_interval`] |
+//! | several metrics at once? | Holm | [`holm`] |
+//! | could this many rows have shown it? | power of the paired t test | [`minimal_detectable_effect`], [`rows_needed`] |
+//!
+//! [`compare_paired`] asks all of them for a list of metrics. Everything is a function of its input and a seed.
+//!
+//! ```
+//! use textmetrics::stats::{CompareOptions, Kind, MetricPair, Verdict, compare_paired};
+//!
+//! let before = [0.0; 15];
+//! let mut after = [0.0; 15];
+//! after[..5].fill(1.0); // five rows flipped from wrong to right, none the other way
+//! let pair = MetricPair { name: "em", kind: Kind::Binary, before: &before, after: &after };
+//! let comparison = compare_paired(&[pair], &CompareOptions::default())?;
+//! let em = &comparison.metrics[0];
+//! assert_eq!((em.wins, em.ties, em.losses), (5, 10, 0));
+//! assert_eq!(em.p, 0.0625);
+//! assert_eq!(em.verdict, Verdict::CannotTell);
+//! # Ok::<(), textmetrics::stats::StatsError>(())
+//! ```
+
+mod binomial;
+mod error;
+mod holm;
+mod interval;
+mod paired;
+mod power;
+mod rng;
+mod rows;
+mod sign_flip;
+pub mod special;
+mod verdict;
+
+pub use binomial::{exact_binomial_half, mcnemar, sign_test};
+pub use error::StatsError;
+pub use holm::holm;
+pub use interval::{
+    BOOTSTRAP_LIMIT, Interval, IntervalMethod, bootstrap_t, mean_interval, newcombe_paired,
+    student_t, wilson,
+};
+pub use paired::{
+    CompareOptions, Kind, MetricComparison, MetricPair, PairedComparison, TIE, compare_paired,
+};
+pub use power::{minimal_detectable_effect, paired_power, rows_needed};
+pub use rows::{RowsComparison, compare_rows};
+pub use sign_flip::{EXACT_LIMIT, SignFlip, sign_flip};
+pub use verdict::Verdict;

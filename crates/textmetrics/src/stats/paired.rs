@@ -1,0 +1,345 @@
+//! All questions at once, for a list of metrics scored on the same rows by two systems.
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use super::error::{StatsError, all_finite};
+use super::interval::{Interval, mean_interval, mean_sd, newcombe_paired};
+use super::power::{minimal_detectable_effect, rows_needed};
+use super::sign_flip::sign_flip;
+use super::verdict::{self, Verdict};
+use super::{binomial, holm::holm};
+
+/// Differences up to this size are rounding, not a win: the same score by two routes may differ in its last bits.
+pub const TIE: f64 = 1e-12;
+
+/// What a metric's row scores are, which decides its test and interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Right (1) or wrong (0): McNemar, Newcombe.
+    Binary,
+    /// A share in `[0, 1]`, such as F1: sign flip, bootstrap-t.
+    Score,
+    /// Any finite number, such as a length.
+    Free,
+}
+
+/// One metric's scores on the same rows in the same order.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricPair<'a> {
+    /// Name, as it shall appear in the result.
+    pub name: &'a str,
+    /// What the scores are.
+    pub kind: Kind,
+    /// Scores of the first system.
+    pub before: &'a [f64],
+    /// Scores of the second system.
+    pub after: &'a [f64],
+}
+
+/// What [`compare_paired`] assumes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompareOptions {
+    /// Chance of any false "better" or "worse" that is put up with; also 1 − confidence of the intervals.
+    pub alpha: f64,
+    /// Random sign patterns, and bootstrap resamples.
+    pub resamples: usize,
+    /// Seed of both.
+    pub seed: u64,
+    /// The difference worth seeing, for [`MetricComparison::rows_needed`].
+    pub effect: f64,
+    /// The probability with which it should be seen.
+    pub power: f64,
+}
+
+impl Default for CompareOptions {
+    fn default() -> Self {
+        Self {
+            alpha: 0.05,
+            resamples: 10_000,
+            seed: 0,
+            effect: 0.05,
+            power: 0.8,
+        }
+    }
+}
+
+/// One metric, before against after. Serialises to the fields of `compare --json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MetricComparison {
+    /// Name of the metric.
+    #[serde(skip)]
+    pub name: String,
+    /// Mean of the first system.
+    pub before: f64,
+    /// Mean of the second system.
+    pub after: f64,
+    /// Mean of the row differences.
+    pub delta: f64,
+    /// Interval of `delta`; `None` where one row alone says nothing.
+    #[serde(serialize_with = "pair_of_ends")]
+    pub ci: Option<Interval>,
+    /// How the interval was formed; `None` without one.
+    pub ci_method: Option<String>,
+    /// Two-sided p-value of `test`.
+    pub p: f64,
+    /// The same, adjusted for the other metrics of this comparison.
+    pub p_holm: f64,
+    /// The test used.
+    pub test: &'static str,
+    /// Rows on which the second system scored higher.
+    pub wins: u64,
+    /// Rows with the same score.
+    pub ties: u64,
+    /// Rows on which the second system scored lower.
+    pub losses: u64,
+    /// Exact sign test on wins against losses.
+    pub p_sign: f64,
+    /// Standard deviation of the row differences.
+    pub sd_delta: f64,
+    /// Smallest true difference that this many rows show with the wanted power; `None` without variance.
+    pub mde: Option<f64>,
+    /// Rows needed to show [`CompareOptions::effect`]; `None` where the data cannot say.
+    pub rows_needed: Option<u64>,
+    /// What may be said.
+    pub verdict: Verdict,
+    /// The same in a sentence.
+    pub says: String,
+}
+
+/// The comparison of two systems on `n` rows. `metrics` serialises as a map by name, in the order given.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PairedComparison {
+    /// Rows compared.
+    pub n: usize,
+    /// One entry a metric.
+    #[serde(serialize_with = "map_by_name")]
+    pub metrics: Vec<MetricComparison>,
+    /// What may be said overall.
+    pub verdict: Verdict,
+}
+
+impl PairedComparison {
+    /// The metric of that name.
+    pub fn metric(&self, name: &str) -> Option<&MetricComparison> {
+        self.metrics.iter().find(|m| m.name == name)
+    }
+}
+
+/// Compares two systems on the same rows, metric by metric, with Holm's adjustment across metrics.
+///
+/// # Errors
+/// No metric or no row, unequal lengths, a score that is not finite or off its kind's scale, or an option out of range.
+pub fn compare_paired(
+    metrics: &[MetricPair<'_>],
+    options: &CompareOptions,
+) -> Result<PairedComparison, StatsError> {
+    let Some(n) = metrics.first().map(|m| m.before.len()) else {
+        return Err(StatsError::TooFewRows {
+            what: "comparison without metrics".into(),
+            needed: 1,
+        });
+    };
+    let mut compared = Vec::with_capacity(metrics.len());
+    for metric in metrics {
+        check(metric, n)?;
+        compared.push(compare_one(metric, options)?);
+    }
+    let adjusted = holm(&compared.iter().map(|m| m.p).collect::<Vec<_>>())?;
+    for (metric, p_holm) in compared.iter_mut().zip(adjusted) {
+        metric.p_holm = p_holm;
+        metric.verdict = verdict::of_metric(metric, n, options);
+        metric.says = verdict::sentence(metric, n, options);
+    }
+    let verdict = verdict::overall(&compared);
+    Ok(PairedComparison {
+        n,
+        metrics: compared,
+        verdict,
+    })
+}
+
+fn check(metric: &MetricPair<'_>, n: usize) -> Result<(), StatsError> {
+    let (before, after, name) = (metric.before.len(), metric.after.len(), metric.name);
+    if before != after {
+        return Err(StatsError::LengthMismatch {
+            metric: name.into(),
+            before,
+            after,
+        });
+    }
+    if before != n {
+        return Err(StatsError::UnevenMetrics {
+            metric: name.into(),
+            found: before,
+            expected: n,
+        });
+    }
+    if n == 0 {
+        return Err(StatsError::TooFewRows {
+            what: format!("metric {name}"),
+            needed: 1,
+        });
+    }
+    for scores in [metric.before, metric.after] {
+        all_finite(&format!("metric {name}"), scores)?;
+        let (expected, fits): (_, fn(f64) -> bool) = match metric.kind {
+            Kind::Binary => ("0 or 1", |v| v == 0.0 || v == 1.0),
+            Kind::Score => ("a share between 0 and 1", |v| {
+                (-TIE..=1.0 + TIE).contains(&v)
+            }),
+            Kind::Free => continue,
+        };
+        if let Some(row) = scores.iter().position(|v| !fits(*v)) {
+            return Err(StatsError::OffScale {
+                metric: name.into(),
+                row,
+                value: scores[row],
+                expected,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Everything about one metric but the adjusted p-value and the verdict, which need the others.
+fn compare_one(
+    metric: &MetricPair<'_>,
+    options: &CompareOptions,
+) -> Result<MetricComparison, StatsError> {
+    let differences: Vec<f64> = metric
+        .after
+        .iter()
+        .zip(metric.before)
+        .map(|(after, before)| {
+            Some(after - before)
+                .filter(|d| d.abs() > TIE)
+                .unwrap_or(0.0)
+        })
+        .collect();
+    let n = differences.len() as u64;
+    let wins = differences.iter().filter(|d| **d > 0.0).count() as u64;
+    let losses = differences.iter().filter(|d| **d < 0.0).count() as u64;
+    let (delta, sd_delta) = mean_sd(&differences);
+    let (p, test) = test_of(metric.kind, &differences, wins, losses, options)?;
+    let ci = interval_of(metric, &differences, options)?;
+    let sd_power = planning_sd(metric.kind, sd_delta, options.effect);
+    let has_variance = n > 1 && sd_delta > 0.0;
+    Ok(MetricComparison {
+        name: metric.name.into(),
+        before: mean_sd(metric.before).0,
+        after: mean_sd(metric.after).0,
+        delta,
+        ci,
+        ci_method: ci.map(|ci| ci.method.to_string()),
+        p,
+        p_holm: p,
+        test,
+        wins,
+        ties: n - wins - losses,
+        losses,
+        p_sign: binomial::sign_test(wins, losses),
+        sd_delta,
+        mde: if has_variance {
+            Some(minimal_detectable_effect(
+                sd_delta,
+                n,
+                options.alpha,
+                options.power,
+            )?)
+        } else {
+            None
+        },
+        rows_needed: if sd_power > 0.0 {
+            rows_needed(options.effect, sd_power, options.alpha, options.power)?
+        } else {
+            None
+        },
+        verdict: Verdict::CannotTell,
+        says: String::new(),
+    })
+}
+
+fn test_of(
+    kind: Kind,
+    differences: &[f64],
+    wins: u64,
+    losses: u64,
+    options: &CompareOptions,
+) -> Result<(f64, &'static str), StatsError> {
+    if kind == Kind::Binary {
+        return Ok((binomial::mcnemar(wins, losses), "exact McNemar"));
+    }
+    let flipped = sign_flip(differences, options.resamples, options.seed)?;
+    Ok((
+        flipped.p,
+        if flipped.exact {
+            "exact sign-flip permutation"
+        } else {
+            "sign-flip permutation (sampled)"
+        },
+    ))
+}
+
+fn interval_of(
+    metric: &MetricPair<'_>,
+    differences: &[f64],
+    options: &CompareOptions,
+) -> Result<Option<Interval>, StatsError> {
+    let confidence = 1.0 - options.alpha;
+    if metric.kind == Kind::Binary {
+        let count = |b: f64, a: f64| {
+            metric
+                .before
+                .iter()
+                .zip(metric.after)
+                .filter(|(before, after)| **before == b && **after == a)
+                .count() as u64
+        };
+        let (both, before, after, neither) = (
+            count(1.0, 1.0),
+            count(1.0, 0.0),
+            count(0.0, 1.0),
+            count(0.0, 0.0),
+        );
+        return newcombe_paired(both, before, after, neither, confidence).map(Some);
+    }
+    if differences.len() < 2 {
+        return Ok(None);
+    }
+    let interval = mean_interval(differences, confidence, options.resamples, options.seed)?;
+    Ok(Some(if metric.kind == Kind::Score {
+        interval.clamp(-1.0, 1.0)
+    } else {
+        interval
+    }))
+}
+
+/// The standard deviation to plan with. For a yes/no metric an effect δ needs at least a share δ of changed rows, so
+/// its variance is at least δ − δ², however few rows changed so far.
+fn planning_sd(kind: Kind, sd: f64, effect: f64) -> f64 {
+    if kind == Kind::Binary {
+        sd.max((effect - effect * effect).max(0.0).sqrt())
+    } else {
+        sd
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn pair_of_ends<S: Serializer>(ci: &Option<Interval>, serializer: S) -> Result<S::Ok, S::Error> {
+    ci.map(|ci| [ci.lo, ci.hi]).serialize(serializer)
+}
+
+fn map_by_name<S: Serializer>(
+    metrics: &[MetricComparison],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(metrics.len()))?;
+    for metric in metrics {
+        map.serialize_entry(&metric.name, metric)?;
+    }
+    map.end()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! What the figures say, in words.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::paired::{CompareOptions, MetricComparison};
+
+/// What may be said about one metric, or about all of them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The second system is better: adjusted p at most alpha.
+    Better,
+    /// The second system is worse.
+    Worse,
+    /// Overall only: better in some metrics, worse in others.
+    Mixed,
+    /// The same score on every row.
+    Same,
+    /// No clear difference, though this many rows would probably have shown the effect asked about.
+    NotSeen,
+    /// No clear difference, and too few rows to expect one.
+    CannotTell,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::Mixed => "mixed",
+            Self::Same => "same on every row",
+            Self::NotSeen => "no clear difference",
+            Self::CannotTell => "cannot tell",
+        })
+    }
+}
+
+/// The verdict on one metric, from figures that are already filled in.
+pub(super) fn of_metric(metric: &MetricComparison, n: usize, options: &CompareOptions) -> Verdict {
+    if metric.wins + metric.losses == 0 {
+        Verdict::Same
+    } else if metric.p_holm <= options.alpha && metric.delta > 0.0 {
+        Verdict::Better
+    } else if metric.p_holm <= options.alpha && metric.delta < 0.0 {
+        Verdict::Worse
+    } else if metric.rows_needed.is_some_and(|needed| needed <= n as u64) {
+        Verdict::NotSeen
+    } else {
+        Verdict::CannotTell
+    }
+}
+
+/// The verdict on all metrics. Adjusted p-values make any single claim safe, so one clear metric decides; without one
+/// the least that is known of any metric that changed is what is known overall.
+pub(super) fn overall(metrics: &[MetricComparison]) -> Verdict {
+    let any = |verdict| metrics.iter().any(|m| m.verdict == verdict);
+    match (any(Verdict::Better), any(Verdict::Worse)) {
+        (true, true) => Verdict::Mixed,
+        (true, false) => Verdict::Better,
+        (false, true) => Verdict::Worse,
+        (false, false) if any(Verdict::CannotTell) => Verdict::CannotTell,
+        (false, false) if any(Verdict::NotSeen) => Verdict::NotSeen,
+        (false, false) => Verdict::Same,
+    }
+}
+
+/// One plain sentence (without a full stop) for a metric.
+pub(super) fn sentence(metric: &MetricComparison, n: usize, options: &CompareOptions) -> String {
+    let effect = options.effect;
+    match metric.verdict {
+        Verdict::Better | Verdict::Worse | Verdict::Mixed => {
+            format!(
+                "{} by {:.4} ({})",
+                metric.verdict,
+                metric.delta.abs(),
+                p_text(metric.p_holm)
+            )
+        }
+        Verdict::Same => "same on every row".into(),
+        Verdict::NotSeen => {
+            format!("no clear difference; {n} rows would have shown +{effect} four times in five")
+        }
+        Verdict::CannotTell => match metric.rows_needed {
+            Some(rows) => {
+                format!("cannot tell: about {rows} rows would be needed to see +{effect}")
+            }
+            None => "cannot tell: too few rows to say how many would be needed".into(),
+        },
+    }
+}
+
+fn p_text(p: f64) -> String {
+    if p < 0.0001 {
+        "p < 0.0001".into()
+    } else {
+        format!("p = {p:.4}")
+    }
+}
