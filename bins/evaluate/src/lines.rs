@@ -1,0 +1,65 @@
+//! Scores as lines for people.
+
+use std::fmt::Write;
+
+use textmetrics::{Compat, Metric, Metrics, Scores};
+
+/// The scores as `evaluate` prints them, without the final newline.
+pub(crate) fn lines(scores: &Scores) -> String {
+    let labels = labels(scores);
+    let thresh = scores.options.short_thresh;
+    let mut out = format!("Total examples: {}\n", scores.all.n);
+    group(&mut out, &scores.all, &labels, 0);
+    out += "\n-- Short-Answer Subset --\n";
+    let _ = writeln!(
+        out,
+        "Subset size (gold ≤ {thresh} tokens): {}",
+        scores.short.n
+    );
+    if scores.short.n > 0 {
+        group(&mut out, &scores.short, &labels, 1);
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// Each line's metric and its label in the whole and in the short group.
+type Label = (Metric, [String; 2]);
+
+fn labels(scores: &Scores) -> Vec<Label> {
+    let both = |metric, text: &str| (metric, [text.to_owned(), text.to_owned()]);
+    let original = scores.options.compat == Compat::Original;
+    // Debug formatting writes 1.0 as Python does.
+    let rouge = scores.options.rouge_thresh;
+    let relaxed = format!("Relaxed Match (≤{} tokens)", scores.options.short_thresh);
+    let mut labels = vec![
+        both(Metric::Em, "Exact Match (accuracy)"),
+        (Metric::Relaxed, [relaxed, "Relaxed Match".to_owned()]),
+        both(Metric::F1, "Token-level F1 (avg)"),
+    ];
+    if original {
+        labels.push(both(Metric::RougeLsum, "Rouge-L (avg F)"));
+        labels.push(both(
+            Metric::AccAtRouge,
+            &format!("Accuracy@Rouge-L>={rouge:?}"),
+        ));
+    } else {
+        labels.push(both(Metric::Rouge1, "ROUGE-1 (stemmed, avg F)"));
+        labels.push(both(Metric::Rouge2, "ROUGE-2 (stemmed, avg F)"));
+        labels.push(both(Metric::RougeLsum, "ROUGE-Lsum (stemmed, avg F)"));
+        labels.push(both(Metric::RougeL, "ROUGE-L (stemmed, avg F)"));
+        labels.push(both(
+            Metric::AccAtRouge,
+            &format!("Accuracy@ROUGE-Lsum>={rouge:?}"),
+        ));
+    }
+    labels
+}
+
+fn group(out: &mut String, metrics: &Metrics, labels: &[Label], which: usize) {
+    for (metric, label) in labels {
+        if let Some(mean) = metrics.get(*metric) {
+            let _ = writeln!(out, "{}: {mean:.4}", label[which]);
+        }
+    }
+}
