@@ -45,14 +45,22 @@ fn hex(bytes: &[u8]) -> String {
         })
 }
 
-/// Writes `text` to `path` atomically: readers see the old file or the new one, never a part.
+/// Writes `text` to `path` atomically, as [`write_bytes`].
+///
+/// # Errors
+/// As [`write_bytes`].
+pub fn write_text(path: &Path, text: &str) -> Result<(), StageError> {
+    write_bytes(path, text.as_bytes())
+}
+
+/// Writes `bytes` to `path` atomically: readers see the old file or the new one, never a part.
 ///
 /// # Errors
 /// [`crate::Exit::Failed`] with the path, the system's reason and what to check.
-pub fn write_text(path: &Path, text: &str) -> Result<(), StageError> {
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), StageError> {
     let write = || -> io::Result<()> {
         let mut file = AtomicWriteFile::open(path)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes)?;
         file.commit()
     };
     write().map_err(|e| {

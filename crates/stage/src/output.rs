@@ -1,10 +1,20 @@
 //! Standard output: results only. What people read goes to standard error.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 use crate::StageError;
+
+static ASIDE: AtomicBool = AtomicBool::new(false);
+
+/// Sends results to standard error from now on (`true`), or back to standard output (`false`).
+///
+/// For a program that runs several stages and has a result of its own.
+pub fn results_aside(aside: bool) {
+    ASIDE.store(aside, Ordering::SeqCst);
+}
 
 /// Prints one result line (a newline is added) and flushes.
 ///
@@ -14,6 +24,10 @@ use crate::StageError;
 /// # Errors
 /// [`crate::Exit::Failed`] when standard output cannot be written, other than a closed pipe.
 pub fn emit(text: &str) -> Result<(), StageError> {
+    if ASIDE.load(Ordering::SeqCst) {
+        crate::progress::say(text);
+        return Ok(());
+    }
     let mut out = io::stdout().lock();
     let written = out
         .write_all(text.as_bytes())
