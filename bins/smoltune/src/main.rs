@@ -1,1 +1,103 @@
-fn main() {}
+//! `smoltune`: every stage as a subcommand, all of them in a row as `run`, and `quickstart`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stage::StageError;
+
+mod config;
+mod quickstart;
+mod run;
+mod settings;
+
+/// Fine-tune SmolLM2 with LoRA on questions and answers, and prove whether it helped.
+#[derive(Parser)]
+#[command(name = "smoltune", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  smoltune quickstart
+      Answer, fine-tune, answer again, score: in a few minutes, with nothing prepared.
+  smoltune run --config smoltune.toml --set train.lr=1e-4
+      The same on your data; done steps are skipped when you run it again.
+  smoltune prepare --source rows.csv --seed 42 --test 100 --train 1000 --out data
+  smoltune generate --model_name MODEL --test_csv data/test.csv --out_file before.jsonl
+  smoltune train --model_name MODEL --train_csv data/train.csv --output_dir adapter
+  smoltune generate --model_name adapter --test_csv data/test.csv --out_file after.jsonl
+  smoltune evaluate --pred_file after.jsonl
+  smoltune compare before.jsonl after.jsonl
+      The stages one by one. MODEL is a hub id, a folder, a .gguf file or an adapter folder.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 130 interrupted.";
+
+#[derive(Subcommand)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "parsed once; a box would only add noise"
+)]
+enum Command {
+    /// Read rows, split them by seed, write train and test files
+    Prepare(prepare::Args),
+    /// Answer questions with a model, with or without an adapter
+    Generate(generate::Args),
+    /// Fine-tune with LoRA
+    Train(train::Args),
+    /// Score answers against gold answers
+    Evaluate(evaluate::Args),
+    /// Compare answers of two models row by row, with statistics
+    Compare(compare::Args),
+    /// Talk with a model
+    Chat(chat::Args),
+    /// Write a model with its adapter merged in
+    Export(export::Args),
+    /// Do it all from one smoltune.toml: prepare, answer, train, answer again, compare
+    Run(run::Args),
+    /// Do it all with nothing prepared, in a few minutes
+    Quickstart(quickstart::Args),
+}
+
+fn main() -> ExitCode {
+    stage::run_main(|cli: &Cli| dispatch(&cli.command))
+}
+
+fn dispatch(command: &Command) -> Result<(), StageError> {
+    match command {
+        Command::Prepare(args) => prepare::run(args),
+        Command::Generate(args) => generate::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Compare(args) => compare::run(args),
+        Command::Chat(args) => chat::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Quickstart(args) => quickstart::run(args),
+    }
+}
+
+/// Runs a command line as if it had been typed, in this process.
+fn run_command(words: &[String]) -> Result<(), StageError> {
+    let all = std::iter::once("smoltune").chain(words.iter().map(String::as_str));
+    let cli = Cli::try_parse_from(all).map_err(|e| StageError::usage(e.to_string()))?;
+    dispatch(&cli.command)
+}
+
+/// One line for people, on standard error; a closed one is no reason to stop.
+fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,104 @@
+//! `smoltune run`: the whole pipeline into one folder, from one configuration.
+//!
+//! It does nothing that a person could not type: each step is a stage's command line, shown as it
+//! runs and kept in `steps/`. What it adds is memory: a step whose command, inputs and outputs are
+//! unchanged is skipped.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args as ClapArgs;
+use serde_json::{Value, json};
+use stage::{OrExit, StageError, emit, emit_json};
+
+use crate::config::Config;
+use crate::settings::{self, Overrides};
+use crate::{run_command, say};
+
+mod plan;
+mod step;
+mod table;
+
+pub(crate) use step::Step;
+
+/// Do it all from one smoltune.toml.
+#[derive(ClapArgs, Debug)]
+#[command(
+    after_help = "A smoltune.toml with every key and its default: smoltune run --show-config"
+)]
+pub(crate) struct Args {
+    /// The configuration; without it, defaults and flags alone
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the configuration as it would be used, and stop
+    #[arg(long)]
+    show_config: bool,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), StageError> {
+    let config = settings::load(&Config::default(), args.config.as_deref(), &args.overrides)?;
+    if args.show_config {
+        return emit(toml::to_string(&config).or_failed()?.trim_end());
+    }
+    all_steps(&config, args.json)
+}
+
+/// Every step, then the table (or one JSON object) on standard output.
+pub(crate) fn all_steps(config: &Config, json: bool) -> Result<(), StageError> {
+    let started = Instant::now();
+    let folder = &config.out;
+    stage::create_folder(&folder.join("steps"))?;
+    stage::interrupt::install();
+    let text = toml::to_string(config).or_failed()?;
+    stage::write_text(&folder.join("smoltune.toml"), &text)?;
+    let mut timings = serde_json::Map::new();
+    for (number, step) in plan::steps(config).iter().enumerate() {
+        stage::interrupt::check("run the same command again to go on")?;
+        say(&format!("[{}/{}]", number + 1, plan::STEPS));
+        let begun = Instant::now();
+        // Standard output is for the outcome of the run, not for that of each stage.
+        stage::results_aside(true);
+        let done = step.ensure(folder, run_command);
+        stage::results_aside(false);
+        done.map_err(|e| e.context(step.name))?;
+        timings.insert(step.name.into(), json!(begun.elapsed().as_secs_f64()));
+    }
+    finish(folder, timings, started.elapsed().as_secs_f64(), json)
+}
+
+fn finish(
+    folder: &Path,
+    timings: serde_json::Map<String, Value>,
+    seconds: f64,
+    json: bool,
+) -> Result<(), StageError> {
+    let comparison = read_json(&folder.join("comparison.json"))?;
+    let report = folder.join("report.html");
+    if json {
+        return emit_json(&json!({
+            "folder": folder,
+            "report": report,
+            "before": read_json(&folder.join("baseline/scores.json"))?,
+            "after": read_json(&folder.join("tuned/scores.json"))?,
+            "comparison": comparison,
+            "seconds": seconds,
+            "step_seconds": timings,
+        }));
+    }
+    emit(&table::render(&comparison))?;
+    say(&table::timing(&timings, seconds));
+    emit(&format!("report: {}", report.display()))
+}
+
+fn read_json(path: &Path) -> Result<Value, StageError> {
+    let text = fs::read_to_string(path)
+        .map_err(|e| StageError::failed(format!("cannot read {}: {e}", path.display())))?;
+    serde_json::from_str(&text)
+        .map_err(|e| StageError::failed(format!("{} is no JSON: {e}", path.display())))
+}

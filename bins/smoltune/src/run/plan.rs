@@ -1,0 +1,230 @@
+//! The seven steps of a run, as command lines.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::run::Step;
+
+/// How many steps [`steps`] gives.
+pub(super) const STEPS: usize = 7;
+
+/// Prepare, answer, train, answer again, score both, compare.
+pub(super) fn steps(config: &Config) -> [Step; STEPS] {
+    let at = |name: &str| config.out.join(name);
+    [
+        prepare(config),
+        generate(
+            "baseline",
+            config,
+            &config.model.name,
+            model_files(&config.model.name),
+        ),
+        train(config),
+        generate(
+            "tuned",
+            config,
+            &shown(&at("adapter")),
+            [
+                vec![at("adapter/adapter_model.safetensors")],
+                model_files(&config.model.name),
+            ]
+            .concat(),
+        ),
+        evaluate("baseline", config),
+        evaluate("tuned", config),
+        compare(config),
+    ]
+}
+
+fn prepare(config: &Config) -> Step {
+    let data = &config.data;
+    let out = config.out.join("data");
+    let command = Line::new("prepare")
+        .flag("--source", &data.source)
+        .flag("--seed", data.seed)
+        .flag("--test", data.test)
+        .flag("--train", data.train)
+        .flag("--out", shown(&out));
+    Step {
+        name: "prepare",
+        command: command.0,
+        inputs: local_file(&data.source),
+        outputs: [
+            "train.csv",
+            "train.jsonl",
+            "test.csv",
+            "test.jsonl",
+            "manifest.json",
+        ]
+        .map(|name| out.join(name))
+        .into(),
+        resumes: false,
+    }
+}
+
+fn generate(name: &'static str, config: &Config, model: &str, model_files: Vec<PathBuf>) -> Step {
+    let how = &config.generate;
+    let test = config.out.join("data/test.jsonl");
+    let out = config.out.join(name).join("predictions.jsonl");
+    let mut command = Line::new("generate").flag("--model_name", model);
+    if name == "tuned" {
+        command = command.flag("--base_model", &config.model.name);
+    }
+    command = command
+        .flag("--test_csv", shown(&test))
+        .flag("--out_file", shown(&out))
+        .flag("--max_prompt_len", how.max_prompt_len)
+        .flag("--max_new_tokens", how.max_new_tokens)
+        .flag("--temperature", how.temperature)
+        .flag("--dtype", &config.model.dtype);
+    if how.temperature > 0.0 {
+        command = command.flag("--top_p", how.top_p).flag("--seed", how.seed);
+    }
+    Step {
+        name,
+        command: command.0,
+        inputs: [vec![test], model_files].concat(),
+        outputs: vec![out],
+        resumes: true,
+    }
+}
+
+fn train(config: &Config) -> Step {
+    let how = &config.train;
+    let rows = config.out.join("data/train.jsonl");
+    let out = config.out.join("adapter");
+    let mut command = Line::new("train")
+        .flag("--model_name", &config.model.name)
+        .flag("--train_csv", shown(&rows))
+        .flag("--output_dir", shown(&out))
+        .flag("--epochs", how.epochs)
+        .flag("--lr", how.lr)
+        .flag("--lr-schedule", &how.lr_schedule)
+        .flag("--warmup-ratio", how.warmup_ratio)
+        .flag("--weight-decay", how.weight_decay)
+        .flag("--max-grad-norm", how.max_grad_norm)
+        .flag("--bs", how.batch_size)
+        .flag("--ga", how.accumulation)
+        .flag("--max_seq_len", how.max_seq_len)
+        .flag("--lora_r", how.lora_r)
+        .flag("--lora_alpha", how.lora_alpha)
+        .flag("--lora_dropout", how.lora_dropout)
+        .flag("--target-modules", how.target_modules.join(","))
+        .flag("--seed", how.seed)
+        .flag("--dtype", &config.model.dtype);
+    if let Some(steps) = how.max_steps {
+        command = command.flag("--max-steps", steps);
+    }
+    if how.rslora {
+        command.0.push("--rslora".into());
+    }
+    let outputs = [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "train_log.jsonl",
+    ];
+    Step {
+        name: "train",
+        command: command.0,
+        inputs: [vec![rows], model_files(&config.model.name)].concat(),
+        outputs: outputs.map(|name| out.join(name)).into(),
+        resumes: false,
+    }
+}
+
+fn evaluate(which: &'static str, config: &Config) -> Step {
+    let answers = config.out.join(which).join("predictions.jsonl");
+    let scores = config.out.join(which).join("scores.json");
+    let command = Line::new("evaluate")
+        .flag("--pred_file", shown(&answers))
+        .flag("--short_thresh", config.evaluate.short_thresh)
+        .flag("--rouge_thresh", config.evaluate.rouge_thresh)
+        .flag("--out_file", shown(&scores));
+    Step {
+        name: if which == "tuned" {
+            "score-tuned"
+        } else {
+            "score-baseline"
+        },
+        command: command.0,
+        inputs: vec![answers],
+        outputs: vec![scores],
+        resumes: false,
+    }
+}
+
+fn compare(config: &Config) -> Step {
+    let at = |name: &str| config.out.join(name);
+    let answers = [
+        at("baseline/predictions.jsonl"),
+        at("tuned/predictions.jsonl"),
+    ];
+    let outputs = [at("comparison.json"), at("report.html")];
+    let command = Line::new("compare")
+        .word(shown(&answers[0]))
+        .word(shown(&answers[1]))
+        .flag("--short_thresh", config.evaluate.short_thresh)
+        .flag("--rouge_thresh", config.evaluate.rouge_thresh)
+        .flag("--out_file", shown(&outputs[0]))
+        .flag("--report", shown(&outputs[1]));
+    Step {
+        name: "compare",
+        command: command.0,
+        inputs: answers.into(),
+        outputs: outputs.into(),
+        resumes: false,
+    }
+}
+
+/// A command line in the making.
+struct Line(Vec<String>);
+
+impl Line {
+    fn new(stage: &str) -> Self {
+        Self(vec![stage.to_owned()])
+    }
+
+    fn word(mut self, word: impl Into<String>) -> Self {
+        self.0.push(word.into());
+        self
+    }
+
+    fn flag(self, name: &str, value: impl ToString) -> Self {
+        self.word(name).word(value.to_string())
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The file itself when `source` is one; a hub id is judged by its name.
+fn local_file(source: &str) -> Vec<PathBuf> {
+    let path = Path::new(source);
+    if path.is_file() {
+        vec![path.to_owned()]
+    } else {
+        Vec::new()
+    }
+}
+
+/// Files whose change makes a model another one: a `.gguf`, or the JSON and tensors of a folder.
+fn model_files(model: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(model) else {
+        return local_file(model);
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| {
+            let known = ["json", "safetensors", "jinja"];
+            path.is_file()
+                && path
+                    .extension()
+                    .and_then(|e| e.to_str())
+                    .is_some_and(|e| known.contains(&e))
+        })
+        .collect();
+    files.sort();
+    files
+}
