@@ -6,8 +6,8 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum StatsError {
-    /// There is no row to look at.
-    #[error("{what}: no rows were given; at least {needed} needed")]
+    /// There are too few rows to look at.
+    #[error("{what}: too few rows; at least {needed} needed")]
     TooFewRows {
         /// The metric or statistic concerned.
         what: String,

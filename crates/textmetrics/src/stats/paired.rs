@@ -117,6 +117,8 @@ pub struct PairedComparison {
     pub metrics: Vec<MetricComparison>,
     /// What may be said overall.
     pub verdict: Verdict,
+    /// The same in a sentence.
+    pub says: String,
 }
 
 impl PairedComparison {
@@ -140,10 +142,21 @@ pub fn compare_paired(
             needed: 1,
         });
     };
+    // Proportional to the standard deviation, so the slow part is done once.
+    let unit_mde = if n < 2 {
+        None
+    } else {
+        Some(minimal_detectable_effect(
+            1.0,
+            n as u64,
+            options.alpha,
+            options.power,
+        )?)
+    };
     let mut compared = Vec::with_capacity(metrics.len());
     for metric in metrics {
         check(metric, n)?;
-        compared.push(compare_one(metric, options)?);
+        compared.push(compare_one(metric, unit_mde, options)?);
     }
     let adjusted = holm(&compared.iter().map(|m| m.p).collect::<Vec<_>>())?;
     for (metric, p_holm) in compared.iter_mut().zip(adjusted) {
@@ -152,10 +165,12 @@ pub fn compare_paired(
         metric.says = verdict::sentence(metric, n, options);
     }
     let verdict = verdict::overall(&compared);
+    let says = verdict::overall_sentence(&compared, n, verdict, options);
     Ok(PairedComparison {
         n,
         metrics: compared,
         verdict,
+        says,
     })
 }
 
@@ -205,6 +220,7 @@ fn check(metric: &MetricPair<'_>, n: usize) -> Result<(), StatsError> {
 /// Everything about one metric but the adjusted p-value and the verdict, which need the others.
 fn compare_one(
     metric: &MetricPair<'_>,
+    unit_mde: Option<f64>,
     options: &CompareOptions,
 ) -> Result<MetricComparison, StatsError> {
     let differences: Vec<f64> = metric
@@ -224,7 +240,6 @@ fn compare_one(
     let (p, test) = test_of(metric.kind, &differences, wins, losses, options)?;
     let ci = interval_of(metric, &differences, options)?;
     let sd_power = planning_sd(metric.kind, sd_delta, options.effect);
-    let has_variance = n > 1 && sd_delta > 0.0;
     Ok(MetricComparison {
         name: metric.name.into(),
         before: mean_sd(metric.before).0,
@@ -240,16 +255,9 @@ fn compare_one(
         losses,
         p_sign: binomial::sign_test(wins, losses),
         sd_delta,
-        mde: if has_variance {
-            Some(minimal_detectable_effect(
-                sd_delta,
-                n,
-                options.alpha,
-                options.power,
-            )?)
-        } else {
-            None
-        },
+        mde: unit_mde
+            .filter(|_| sd_delta > 0.0)
+            .map(|unit| unit * sd_delta),
         rows_needed: if sd_power > 0.0 {
             rows_needed(options.effect, sd_power, options.alpha, options.power)?
         } else {

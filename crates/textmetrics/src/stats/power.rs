@@ -8,61 +8,79 @@ use super::special::{bisect, ln_gamma, normal_cdf, t_quantile};
 
 /// More rows than anyone will label; a search that reaches it has no useful answer.
 const MOST_ROWS: u64 = 1_000_000_000;
-/// Panels of Simpson's rule. The normal factor is steep against the density where the critical value is large.
-const fn panels(rows: u64) -> u32 {
-    if rows < 10 { 4_000 } else { 200 }
+
+/// The two-sided paired t test on a number of rows, ready to give its power for many effects.
+///
+/// `T' = (Z + shift) / S` with `S² ~ χ²_df / df`; the power is an average over `S` by Simpson's rule.
+struct TTest {
+    /// `critical value · s` and the weight of `s`, for every node.
+    nodes: Vec<(f64, f64)>,
 }
 
-/// Chance that a two-sided paired t test at level `alpha` on `n` rows sees a true mean difference of `effect` when
-/// differences have standard deviation `sd`. The same as `statsmodels`' `TTestPower`.
+impl TTest {
+    fn new(n: u64, alpha: f64) -> Self {
+        let df = (n - 1) as f64;
+        let critical = t_quantile(1.0 - alpha / 2.0, df);
+        let spread = 10.0 / (2.0 * df).sqrt();
+        let (low, high) = ((1.0 - spread).max(0.0), 1.0 + spread);
+        let log_scale = df / 2.0 * (df / 2.0).ln() - ln_gamma(df / 2.0);
+        let density = |s: f64| {
+            // At s = 0 the density is 0, but for df = 1, where it is the half-normal.
+            let log_power = if df > 1.0 { (df - 1.0) * s.ln() } else { 0.0 };
+            (log_scale + log_power - df * s * s / 2.0).exp()
+        };
+        // With few rows the critical value is large and the integrand steep.
+        let panels = if n < 6 { 1_000 } else { 200 };
+        let step = (high - low) / f64::from(panels);
+        let node = |i: u32| {
+            let s = low + step * f64::from(i);
+            let weight = if i == 0 || i == panels {
+                1
+            } else {
+                2 + 2 * (i % 2)
+            };
+            (critical * s, f64::from(weight) * density(s))
+        };
+        let mut nodes: Vec<_> = (0..=panels).map(node).collect();
+        let mass: f64 = nodes.iter().map(|(_, weight)| weight).sum();
+        nodes.retain(|(_, weight)| *weight > 1e-16 * mass);
+        for (_, weight) in &mut nodes {
+            *weight /= mass;
+        }
+        Self { nodes }
+    }
+
+    /// Power where `effect / standard error` is `shift`.
+    fn power(&self, shift: f64) -> f64 {
+        let seen = |&(critical, weight): &(f64, f64)| {
+            weight * (normal_cdf(shift - critical) + normal_cdf(-shift - critical))
+        };
+        self.nodes.iter().map(seen).sum()
+    }
+
+    /// The `shift` at which the power is `power`.
+    fn shift(&self, power: f64) -> f64 {
+        let mut high = 4.0;
+        while self.power(high) < power && high < 1e9 {
+            high *= 2.0;
+        }
+        bisect(0.0, high, |shift| self.power(shift) < power)
+    }
+}
+
+/// Chance that a two-sided paired t test at level `alpha` on `n` rows sees a true mean difference of
+/// `effect` when differences have standard deviation `sd`. The same as `statsmodels`' `TTestPower`.
 ///
 /// # Errors
 /// `n < 2`, `alpha` outside (0, 1), or `sd` not above 0.
 pub fn paired_power(effect: f64, sd: f64, n: u64, alpha: f64) -> Result<f64, StatsError> {
-    open_unit("alpha", alpha)?;
     positive("sd", sd)?;
-    if n < 2 {
-        return Err(StatsError::TooFewRows {
-            what: "power of the paired t test".into(),
-            needed: 2,
-        });
-    }
-    Ok(power_at(effect / sd * (n as f64).sqrt(), n, alpha))
+    check(n, alpha)?;
+    Ok(TTest::new(n, alpha).power(effect / sd * (n as f64).sqrt()))
 }
 
-/// Power at noncentrality `shift`: `T' = (Z + shift) / S` with `S² ~ χ²_df / df`, averaged over `S`.
-fn power_at(shift: f64, n: u64, alpha: f64) -> f64 {
-    let df = (n - 1) as f64;
-    let critical = t_quantile(1.0 - alpha / 2.0, df);
-    let spread = 10.0 / (2.0 * df).sqrt();
-    let (low, high) = ((1.0 - spread).max(0.0), 1.0 + spread);
-    let log_scale = std::f64::consts::LN_2 + df / 2.0 * (df / 2.0).ln() - ln_gamma(df / 2.0);
-    let density = |s: f64| {
-        if s <= 0.0 && df > 1.0 {
-            return 0.0;
-        }
-        let log_power = if df > 1.0 { (df - 1.0) * s.ln() } else { 0.0 };
-        (log_scale + log_power - df * s * s / 2.0).exp()
-    };
-    let panels = panels(n);
-    let step = (high - low) / f64::from(panels);
-    let (mut seen, mut mass) = (0.0, 0.0);
-    for i in 0..=panels {
-        let weight = if i == 0 || i == panels {
-            1.0
-        } else {
-            f64::from(2 + 2 * (i % 2))
-        };
-        let s = low + step * f64::from(i);
-        let share = weight * density(s);
-        mass += share;
-        seen += share * (normal_cdf(shift - critical * s) + normal_cdf(-shift - critical * s));
-    }
-    seen / mass
-}
-
-/// The smallest true mean difference that `n` rows show with probability `power`, for differences of standard
-/// deviation `sd`.
+/// The smallest true mean difference that `n` rows show with probability `power`, for differences
+/// of standard deviation `sd`. It is proportional to `sd`.
 ///
 /// # Errors
 /// As [`paired_power`]; also a `power` that is not between `alpha` and 1.
@@ -72,17 +90,14 @@ pub fn minimal_detectable_effect(
     alpha: f64,
     power: f64,
 ) -> Result<f64, StatsError> {
-    paired_power(0.0, sd, n, alpha)?;
+    positive("sd", sd)?;
+    check(n, alpha)?;
     reachable(power, alpha)?;
-    let mut high = 4.0;
-    while power_at(high, n, alpha) < power && high < 1e9 {
-        high *= 2.0;
-    }
-    let shift = bisect(0.0, high, |shift| power_at(shift, n, alpha) < power);
-    Ok(shift * sd / (n as f64).sqrt())
+    Ok(TTest::new(n, alpha).shift(power) * sd / (n as f64).sqrt())
 }
 
-/// The fewest rows on which a true mean difference of `effect` shows with probability `power`. `None` beyond a billion.
+/// The fewest rows on which a true mean difference of `effect` shows with probability `power`.
+/// `None` beyond a billion.
 ///
 /// # Errors
 /// As [`minimal_detectable_effect`]; also an `effect` that is not above 0.
@@ -93,13 +108,19 @@ pub fn rows_needed(
     power: f64,
 ) -> Result<Option<u64>, StatsError> {
     positive("effect", effect)?;
-    paired_power(effect, sd, 2, alpha)?;
+    positive("sd", sd)?;
+    check(2, alpha)?;
     reachable(power, alpha)?;
-    let enough = |n: u64| power_at(effect / sd * (n as f64).sqrt(), n, alpha) >= power;
-    if !enough(MOST_ROWS) {
-        return Ok(None);
+    let enough = |n: u64| TTest::new(n, alpha).power(effect / sd * (n as f64).sqrt()) >= power;
+    // Doubling first, so that the usual answer costs few tests.
+    let mut high = 2;
+    while !enough(high) {
+        if high >= MOST_ROWS {
+            return Ok(None);
+        }
+        high *= 2;
     }
-    let (mut low, mut high) = (1, MOST_ROWS);
+    let mut low = high / 2;
     while high - low > 1 {
         let middle = low + (high - low) / 2;
         if enough(middle) {
@@ -109,6 +130,17 @@ pub fn rows_needed(
         }
     }
     Ok(Some(high))
+}
+
+fn check(n: u64, alpha: f64) -> Result<(), StatsError> {
+    open_unit("alpha", alpha)?;
+    if n < 2 {
+        return Err(StatsError::TooFewRows {
+            what: "power of the paired t test".into(),
+            needed: 2,
+        });
+    }
+    Ok(())
 }
 
 fn positive(name: &'static str, value: f64) -> Result<(), StatsError> {

@@ -136,7 +136,7 @@ fn invert(cdf: impl Fn(f64) -> f64, p: f64) -> f64 {
 pub(super) fn bisect(mut low: f64, mut high: f64, below: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..200 {
         let middle = 0.5 * (low + high);
-        if middle <= low || middle >= high {
+        if middle <= low || middle >= high || high - low < 1e-14 * middle.abs() {
             break;
         }
         if below(middle) {

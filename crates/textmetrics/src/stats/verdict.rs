@@ -91,6 +91,60 @@ pub(super) fn sentence(metric: &MetricComparison, n: usize, options: &CompareOpt
     }
 }
 
+/// One plain sentence (without a full stop) for all metrics together.
+pub(super) fn overall_sentence(
+    metrics: &[MetricComparison],
+    n: usize,
+    verdict: Verdict,
+    options: &CompareOptions,
+) -> String {
+    let named = |verdict: Verdict| {
+        let of: Vec<&str> = metrics
+            .iter()
+            .filter(|m| m.verdict == verdict)
+            .map(|m| m.name.as_str())
+            .collect();
+        of.join(", ")
+    };
+    let (effect, count) = (options.effect, metrics.len());
+    match verdict {
+        Verdict::Better | Verdict::Worse => {
+            format!(
+                "{verdict} in {} (of {count} metrics, adjusted for looking at all)",
+                named(verdict)
+            )
+        }
+        Verdict::Mixed => {
+            format!(
+                "better in {}, worse in {}",
+                named(Verdict::Better),
+                named(Verdict::Worse)
+            )
+        }
+        Verdict::Same => "the same scores on every row".into(),
+        Verdict::NotSeen => {
+            format!("no clear difference; {n} rows would have shown +{effect} four times in five")
+        }
+        Verdict::CannotTell => cannot_tell(metrics, n, effect),
+    }
+}
+
+fn cannot_tell(metrics: &[MetricComparison], n: usize, effect: f64) -> String {
+    let rows = || {
+        let open = metrics.iter().filter(|m| m.verdict == Verdict::CannotTell);
+        open.filter_map(|m| m.rows_needed)
+    };
+    match (rows().min(), rows().max()) {
+        (Some(low), Some(high)) if low < high => format!(
+            "cannot tell from {n} rows: about {low} to {high} rows, depending on the metric, would be needed to see +{effect}"
+        ),
+        (Some(rows), _) => {
+            format!("cannot tell from {n} rows: about {rows} rows would be needed to see +{effect}")
+        }
+        _ => format!("cannot tell from {n} rows"),
+    }
+}
+
 fn p_text(p: f64) -> String {
     if p < 0.0001 {
         "p < 0.0001".into()
