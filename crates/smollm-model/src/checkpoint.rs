@@ -124,3 +124,6 @@ impl Weights {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,3 +178,6 @@ fn default_head_dim(hidden: usize, heads: usize, place: &Place<'_>) -> Result<us
     }
     Ok(hidden / heads)
 }
+
+#[cfg(test)]
+mod tests;

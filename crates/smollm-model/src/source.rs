@@ -51,12 +51,17 @@ impl ModelSource {
     /// # Errors
     /// If `name` looks like a path that does not exist, is a file of another kind, or is no hub id.
     pub fn parse(name: &str) -> Result<Self, ModelError> {
-        let wrong = |reason: String| ModelError::Source { name: name.to_owned(), reason };
+        let wrong = |reason: String| ModelError::Source {
+            name: name.to_owned(),
+            reason,
+        };
         let path = Path::new(name);
         if path.is_dir() {
             return Ok(Self::Dir(path.to_path_buf()));
         }
-        let is_gguf = path.extension().is_some_and(|ext| ext.eq_ignore_ascii_case("gguf"));
+        let is_gguf = path
+            .extension()
+            .is_some_and(|ext| ext.eq_ignore_ascii_case("gguf"));
         if path.exists() {
             return if is_gguf {
                 Ok(Self::Gguf(path.to_path_buf()))
@@ -71,16 +76,20 @@ impl ModelSource {
         if !is_revision(revision) {
             return Err(wrong(format!("`{revision}` is no revision")));
         }
-        Ok(Self::Hub { id: id.to_owned(), revision: revision.to_owned() })
+        Ok(Self::Hub {
+            id: id.to_owned(),
+            revision: revision.to_owned(),
+        })
     }
 
     /// The same source at another revision; folders and files have none and stay as they are.
     #[must_use]
     pub fn at_revision(self, revision: Option<&str>) -> Self {
         match (self, revision) {
-            (Self::Hub { id, .. }, Some(revision)) => {
-                Self::Hub { id, revision: revision.to_owned() }
-            }
+            (Self::Hub { id, .. }, Some(revision)) => Self::Hub {
+                id,
+                revision: revision.to_owned(),
+            },
             (other, _) => other,
         }
     }
@@ -147,7 +156,8 @@ fn is_hub_id(id: &str) -> bool {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
     };
-    id.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
+    id.split_once('/')
+        .is_some_and(|(owner, name)| part(owner) && part(name))
 }
 
 /// A name that stays inside the cache's `refs` folder and inside its part of the URL.

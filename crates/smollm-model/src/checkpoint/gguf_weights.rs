@@ -33,8 +33,12 @@ impl GgufWeights {
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            self.file.tensors().iter().filter_map(|tensor| hf_name(&tensor.name)).collect();
+        let mut names: Vec<_> = self
+            .file
+            .tensors()
+            .iter()
+            .filter_map(|tensor| hf_name(&tensor.name))
+            .collect();
         names.sort_unstable();
         names
     }
@@ -45,7 +49,9 @@ impl GgufWeights {
 
     fn find(&self, name: &str) -> Result<&TensorInfo, ModelError> {
         let stored = gguf_name(name);
-        let found = stored.as_deref().and_then(|stored| self.file.tensor(stored));
+        let found = stored
+            .as_deref()
+            .and_then(|stored| self.file.tensor(stored));
         found.ok_or_else(|| ModelError::MissingTensor {
             path: self.path.clone(),
             tensor: stored.unwrap_or_else(|| name.to_owned()),
@@ -79,7 +85,8 @@ impl GgufWeights {
             });
         }
         let shape = tensor.shape.clone();
-        let weight = qtensor_from_ggml(kind, bytes, shape, &Device::Cpu)?.dequantize(&Device::Cpu)?;
+        let weight =
+            qtensor_from_ggml(kind, bytes, shape, &Device::Cpu)?.dequantize(&Device::Cpu)?;
         match tensor.name.rsplit_once(".attn_") {
             Some((_, "q.weight")) => Ok(unpermute(&weight, self.heads)?),
             Some((_, "k.weight")) => Ok(unpermute(&weight, self.key_value_heads)?),
@@ -130,6 +137,11 @@ fn candle_type(stored: GgmlType) -> Option<GgmlDType> {
 }
 
 fn readable_types() -> String {
-    let readable = GgmlType::ALL.iter().filter(|kind| candle_type(**kind).is_some());
-    readable.map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+    let readable = GgmlType::ALL
+        .iter()
+        .filter(|kind| candle_type(**kind).is_some());
+    readable
+        .map(|kind| kind.name())
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -41,7 +41,10 @@ pub fn tensor_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         _ => vec![hidden],
     };
     let table = || vec![config.vocab_size, hidden];
-    let mut all = vec![(EMBEDDING.to_owned(), table()), (FINAL_NORM.to_owned(), vec![hidden])];
+    let mut all = vec![
+        (EMBEDDING.to_owned(), table()),
+        (FINAL_NORM.to_owned(), vec![hidden]),
+    ];
     if !config.tie_word_embeddings {
         all.push((LM_HEAD.to_owned(), table()));
     }
@@ -82,8 +85,14 @@ mod tests {
         let cases = [
             ("model.embed_tokens.weight", "token_embd.weight"),
             ("lm_head.weight", "output.weight"),
-            ("model.layers.11.self_attn.o_proj.weight", "blk.11.attn_output.weight"),
-            ("model.layers.0.post_attention_layernorm.weight", "blk.0.ffn_norm.weight"),
+            (
+                "model.layers.11.self_attn.o_proj.weight",
+                "blk.11.attn_output.weight",
+            ),
+            (
+                "model.layers.0.post_attention_layernorm.weight",
+                "blk.0.ffn_norm.weight",
+            ),
         ];
         for (hf, gguf) in cases {
             assert_eq!(gguf_name(hf).as_deref(), Some(gguf));

@@ -26,7 +26,9 @@ pub(super) struct Shards {
 impl std::fmt::Debug for Shards {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let files: Vec<_> = self.files.iter().map(|(path, _)| path).collect();
-        f.debug_struct("Shards").field("files", &files).finish_non_exhaustive()
+        f.debug_struct("Shards")
+            .field("files", &files)
+            .finish_non_exhaustive()
     }
 }
 
@@ -39,10 +41,18 @@ impl Shards {
         for name in names {
             let path = dir.join(name);
             let file = map(&path)?;
-            place.extend(file.tensors().into_iter().map(|(tensor, _)| (tensor, files.len())));
+            place.extend(
+                file.tensors()
+                    .into_iter()
+                    .map(|(tensor, _)| (tensor, files.len())),
+            );
             files.push((path, file));
         }
-        Ok(Self { dir: dir.to_path_buf(), files, place })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            files,
+            place,
+        })
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -66,7 +76,10 @@ impl Shards {
             },
             tensor: name.to_owned(),
         };
-        self.place.get(name).and_then(|at| self.files.get(*at)).ok_or_else(missing)
+        self.place
+            .get(name)
+            .and_then(|at| self.files.get(*at))
+            .ok_or_else(missing)
     }
 
     pub(super) fn check(&self, name: &str, shape: &[usize]) -> Result<(), ModelError> {
@@ -134,7 +147,10 @@ pub(crate) fn index_files(path: &Path) -> Result<Vec<String>, ModelError> {
     let index: Index = serde_json::from_str(&text)
         .map_err(|e| malformed(format!("not an index of safetensors files: {e}")))?;
     let files: BTreeSet<String> = index.weight_map.into_values().collect();
-    if let Some(bad) = files.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
+    if let Some(bad) = files
+        .iter()
+        .find(|name| Path::new(name).file_name() != Some(name.as_ref()))
+    {
         return Err(malformed(format!("`{bad}` is not a plain file name")));
     }
     if files.is_empty() {

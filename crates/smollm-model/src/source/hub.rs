@@ -21,8 +21,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a model cannot do without, beside its weights.
 const REQUIRED: [&str; 3] = ["config.json", "tokenizer.json", "tokenizer_config.json"];
 /// What it may have.
-const OPTIONAL: [&str; 3] =
-    ["generation_config.json", "special_tokens_map.json", "chat_template.jinja"];
+const OPTIONAL: [&str; 3] = [
+    "generation_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+];
 
 /// How to reach the hub and where to keep what it gives.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,10 +46,14 @@ impl HubOptions {
     /// Reads `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN` (else the token file that `hf auth login`
     /// leaves in `HF_HOME`) and `HF_HUB_OFFLINE` (`1`, `true`, `yes`, `on`); no progress bar.
     pub fn from_env() -> Self {
-        let set = |key: &str| std::env::var(key).ok().filter(|value| !value.trim().is_empty());
-        let home = set("HF_HOME").map(PathBuf::from).or_else(|| {
-            std::env::home_dir().map(|home| home.join(".cache").join("huggingface"))
-        });
+        let set = |key: &str| {
+            std::env::var(key)
+                .ok()
+                .filter(|value| !value.trim().is_empty())
+        };
+        let home = set("HF_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::home_dir().map(|home| home.join(".cache").join("huggingface")));
         let cache = home.map(|home| home.join("hub"));
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
         Self {
@@ -56,7 +63,10 @@ impl HubOptions {
             cache,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             offline: set("HF_HUB_OFFLINE").is_some_and(|value| {
-                matches!(value.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
+                matches!(
+                    value.trim().to_ascii_lowercase().as_str(),
+                    "1" | "true" | "yes" | "on"
+                )
             }),
             progress: false,
         }
@@ -81,7 +91,11 @@ impl std::fmt::Debug for HubOptions {
 /// A complete snapshot is used without asking the network. Weights come last, so a snapshot that
 /// has them has had its chance at the optional files too.
 pub(super) fn fetch(id: &str, revision: &str, options: &HubOptions) -> Result<PathBuf, ModelError> {
-    let model = Model { id, revision, options };
+    let model = Model {
+        id,
+        revision,
+        options,
+    };
     let Some(cache) = options.cache.clone() else {
         let remedy = "set HF_HOME to a folder for downloads".to_owned();
         return Err(model.error("no home folder is known to keep it in".to_owned(), remedy));
@@ -93,7 +107,10 @@ pub(super) fn fetch(id: &str, revision: &str, options: &HubOptions) -> Result<Pa
     }
     if options.offline {
         return Err(model.error(
-            format!("HF_HUB_OFFLINE is set and {} does not hold all of it", cache.display()),
+            format!(
+                "HF_HUB_OFFLINE is set and {} does not hold all of it",
+                cache.display()
+            ),
             "unset HF_HUB_OFFLINE, or give a folder or .gguf file".to_owned(),
         ));
     }
@@ -169,11 +186,16 @@ impl Model<'_> {
                 "check the name and that your HF_TOKEN may read it".to_owned()
             }
             (Some(404), _) => {
-                format!("check name and revision at {}/{}", self.options.endpoint, self.id)
+                format!(
+                    "check name and revision at {}/{}",
+                    self.options.endpoint, self.id
+                )
             }
             (Some(_), _) => "try again later".to_owned(),
             (None, _) => match error {
-                ApiError::IoError(_) => "check free space and rights of the cache folder".to_owned(),
+                ApiError::IoError(_) => {
+                    "check free space and rights of the cache folder".to_owned()
+                }
                 ApiError::LockAcquisition(_) => {
                     "another download of it is running: wait for that".to_owned()
                 }
@@ -208,9 +230,16 @@ fn status(error: &ApiError) -> Option<u16> {
 /// Whether something answers at the endpoint: without this a network that swallows packets would
 /// hang for minutes. A proxy is not looked behind.
 fn reach(endpoint: &str) -> Result<(), String> {
-    let proxied = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
-        .iter()
-        .any(|key| std::env::var_os(key).is_some_and(|value| !value.is_empty()));
+    let proxied = [
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ]
+    .iter()
+    .any(|key| std::env::var_os(key).is_some_and(|value| !value.is_empty()));
     if proxied {
         return Ok(());
     }
@@ -252,8 +281,14 @@ mod tests {
 
     #[test]
     fn endpoints_are_taken_apart() {
-        assert_eq!(host_and_port("https://huggingface.co"), Some(("huggingface.co", 443)));
-        assert_eq!(host_and_port("http://127.0.0.1:8080/base"), Some(("127.0.0.1", 8080)));
+        assert_eq!(
+            host_and_port("https://huggingface.co"),
+            Some(("huggingface.co", 443))
+        );
+        assert_eq!(
+            host_and_port("http://127.0.0.1:8080/base"),
+            Some(("127.0.0.1", 8080))
+        );
         assert_eq!(host_and_port("http://[::1]:81"), Some(("::1", 81)));
         assert_eq!(host_and_port("http://[::1]"), Some(("::1", 80)));
         assert_eq!(host_and_port("ftp://host"), None);
@@ -271,11 +306,21 @@ mod tests {
             progress: false,
         };
         let started = std::time::Instant::now();
-        let message = fetch("owner/name", "main", &options).unwrap_err().to_string();
+        let message = fetch("owner/name", "main", &options)
+            .unwrap_err()
+            .to_string();
         assert!(started.elapsed() < Duration::from_secs(6));
-        assert!(message.contains("owner/name") && message.contains(".gguf"), "{message}");
-        let options = HubOptions { offline: true, ..options };
-        let message = fetch("owner/name", "main", &options).unwrap_err().to_string();
+        assert!(
+            message.contains("owner/name") && message.contains(".gguf"),
+            "{message}"
+        );
+        let options = HubOptions {
+            offline: true,
+            ..options
+        };
+        let message = fetch("owner/name", "main", &options)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("HF_HUB_OFFLINE"), "{message}");
     }
 }

@@ -1,0 +1,120 @@
+//! A linear layer of the model: a frozen weight and, beside it, an optional low-rank adapter.
+
+use candle_core::{Result, Tensor};
+
+use crate::ModelConfig;
+use crate::ops::{self, Dropout};
+
+/// The linear layers of a block that an adapter can stand beside, by their names in PEFT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Projection {
+    /// `self_attn.q_proj`, `[heads · head_dim, hidden]`
+    Q,
+    /// `self_attn.k_proj`, `[kv_heads · head_dim, hidden]`
+    K,
+    /// `self_attn.v_proj`, `[kv_heads · head_dim, hidden]`
+    V,
+    /// `self_attn.o_proj`, `[hidden, heads · head_dim]`
+    O,
+    /// `mlp.gate_proj`, `[intermediate, hidden]`
+    Gate,
+    /// `mlp.up_proj`, `[intermediate, hidden]`
+    Up,
+    /// `mlp.down_proj`, `[hidden, intermediate]`
+    Down,
+}
+
+impl Projection {
+    /// All seven, in the order of the forward pass.
+    pub const ALL: [Self; 7] = [
+        Self::Q,
+        Self::K,
+        Self::V,
+        Self::O,
+        Self::Gate,
+        Self::Up,
+        Self::Down,
+    ];
+
+    /// The name that `target_modules` uses, e.g. `q_proj`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q => "q_proj",
+            Self::K => "k_proj",
+            Self::V => "v_proj",
+            Self::O => "o_proj",
+            Self::Gate => "gate_proj",
+            Self::Up => "up_proj",
+            Self::Down => "down_proj",
+        }
+    }
+
+    /// The path inside a block, e.g. `self_attn.q_proj`.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Q => "self_attn.q_proj",
+            Self::K => "self_attn.k_proj",
+            Self::V => "self_attn.v_proj",
+            Self::O => "self_attn.o_proj",
+            Self::Gate => "mlp.gate_proj",
+            Self::Up => "mlp.up_proj",
+            Self::Down => "mlp.down_proj",
+        }
+    }
+
+    /// Rows and columns of the weight, `(out, in)`.
+    pub fn dims(self, config: &ModelConfig) -> (usize, usize) {
+        let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+        match self {
+            Self::Q => (config.query_width(), hidden),
+            Self::K | Self::V => (config.key_value_width(), hidden),
+            Self::O => (hidden, config.query_width()),
+            Self::Gate | Self::Up => (intermediate, hidden),
+            Self::Down => (hidden, intermediate),
+        }
+    }
+
+    /// The projection that `target_modules` calls `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| p.name() == name)
+    }
+}
+
+/// A low-rank update `scale · B A` of a weight; see [`ops::low_rank_linear`].
+#[derive(Clone, Debug)]
+pub struct LowRank {
+    /// `[rank, in]` f32; a `Var`'s tensor when it is trained.
+    pub a: Tensor,
+    /// `[out, rank]` f32; a `Var`'s tensor when it is trained.
+    pub b: Tensor,
+    /// `alpha / rank`, or `alpha / √rank` for rsLoRA.
+    pub scale: f64,
+    /// Probability of dropping an input feature of the adapter while training.
+    pub dropout: f32,
+}
+
+/// `Y = X Wᵀ`, plus a low-rank update where there is one. No bias: the architecture has none.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `[out, in]`, f32 or bf16, frozen.
+    pub weight: Tensor,
+    /// The adapter.
+    pub low_rank: Option<LowRank>,
+}
+
+impl Linear {
+    /// `x: [tokens, in]` to `[tokens, out]`, f32. `dropout_key` is given while training.
+    pub(crate) fn forward(&self, x: &Tensor, dropout_key: Option<u64>) -> Result<Tensor> {
+        let Some(LowRank {
+            a,
+            b,
+            scale,
+            dropout,
+        }) = &self.low_rank
+        else {
+            return ops::frozen_linear(x, &self.weight);
+        };
+        let dropout = dropout_key.and_then(|key| Dropout::new(*dropout, key));
+        ops::low_rank_linear(x, &self.weight, (a, b), *scale, dropout)
+    }
+}

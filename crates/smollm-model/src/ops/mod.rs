@@ -1,0 +1,28 @@
+//! Differentiable operations, each with its formula, its fast CPU path and its exact backward pass.
+//!
+//! candle's fused `rms_norm`, `softmax_last_dim`, `rope` and `sdpa` have no backward: the gradient is
+//! cut without an error. These ops are custom ops whose backward is tested against finite
+//! differences. They all work on rows of tokens, `[tokens, features]`, packed without padding.
+
+mod attention;
+mod cross_entropy;
+mod dropout;
+mod gemm;
+mod linear;
+mod math;
+mod rms_norm;
+mod rope;
+mod swiglu;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use attention::{Heads, attention};
+pub(crate) use attention::{KeyValues, attend_cached};
+pub use cross_entropy::cross_entropy;
+pub use dropout::Dropout;
+pub(crate) use dropout::mix;
+pub use linear::{frozen_linear, low_rank_linear};
+pub use rms_norm::rms_norm;
+pub use rope::RopeTable;
+pub use swiglu::swiglu;
