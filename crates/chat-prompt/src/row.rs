@@ -10,6 +10,7 @@ use crate::error::{PromptError, Result, start_of};
 use crate::message::{Message, user_turn};
 use crate::prompt::{Cut, Fitted, Truncated};
 use crate::prompter::Prompter;
+use crate::tokenizer::Piece;
 
 /// What is done with a training row that is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -223,14 +224,13 @@ impl Prompter {
     /// [`PromptError::NoEndOfTurn`] if it uses none, or whatever rendering reports.
     pub fn end_of_turn(&self) -> Result<u32> {
         let user = Message::user("a");
-        let prompt = self.encode_chat(std::slice::from_ref(&user), true)?;
-        let whole = self.encode_chat(&[user, Message::assistant("b")], false)?;
-        let answer = self.encode_plain("b")?;
-        let after = whole.get(prompt.len() + answer.len()..).unwrap_or_default();
-        match after.first() {
-            Some(&id) if self.tokenizer().is_control(id) => Ok(id),
+        let prompt = self.render(std::slice::from_ref(&user), true)?;
+        let whole = self.render(&[user, Message::assistant("b")], false)?;
+        let after = whole.strip_prefix(&format!("{prompt}b")).unwrap_or(&whole);
+        match self.tokenizer().split_at_controls(after)?[..] {
+            [Piece::Text(""), Piece::Control(id), ..] => Ok(id),
             _ => Err(PromptError::NoEndOfTurn {
-                found: self.decode(after, false)?,
+                found: after.to_owned(),
             }),
         }
     }
