@@ -40,10 +40,9 @@ fn every_curated_cell_parses() {
 fn the_split_is_the_published_one() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("all.jsonl");
-    let lines: String = (0..15_015)
-        .map(|i| format!("{{\"id\": {i}, \"instruction\": \"q\", \"response\": \"r\"}}\n"))
-        .collect();
-    std::fs::write(&file, lines).unwrap();
+    let row = |i| format!("{{\"id\": {i}, \"instruction\": \"q\", \"response\": \"r\"}}\n");
+    let lines: Vec<String> = (0..15_015).map(row).collect();
+    std::fs::write(&file, lines.concat()).unwrap();
     let spec = SplitSpec {
         seed: 42,
         test: 15,

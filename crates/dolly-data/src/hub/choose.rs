@@ -23,10 +23,14 @@ pub(super) fn data_file(set: &HubDataset, names: &[String]) -> Result<String, Da
     }
     for kinds in [&["jsonl", "ndjson"][..], &["csv"], &["json"]] {
         let found: Vec<&String> = names.iter().filter(|name| is_data(name, kinds)).collect();
-        let training: Vec<&&String> = found.iter().filter(|name| name.contains("train")).collect();
+        let training: Vec<&String> = found
+            .iter()
+            .copied()
+            .filter(|name| name.contains("train"))
+            .collect();
         match (found.as_slice(), training.as_slice()) {
             ([], _) => {}
-            ([only], _) | (_, [only]) => return Ok((*only).clone()),
+            ([only], _) | (_, [only]) => return Ok(String::clone(only)),
             _ => {
                 let id = &set.id;
                 return Err(set.error(format!(
@@ -60,11 +64,11 @@ fn has_extension(name: &str, kinds: &[&str]) -> bool {
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 12;
     let more = names.len().saturating_sub(SHOWN);
-    let mut text = names[..names.len() - more].join(", ");
-    if more > 0 {
-        text += &format!(" and {more} more");
+    let shown = names[..names.len() - more].join(", ");
+    match more {
+        0 => shown,
+        _ => format!("{shown} and {more} more"),
     }
-    text
 }
 
 /// The files below a folder, as paths relative to it with `/` between.
