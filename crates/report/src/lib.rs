@@ -1,1 +1,60 @@
-//! Self-contained HTML report from paired scores
+//! One HTML page that says whether the second system is better, how sure that is, and shows every
+//! row.
+//!
+//! The decision this crate embodies: *a report is one file that will still open in ten years*. It
+//! has no script, no link to another host, no font and no image of its own: text, one style sheet
+//! and drawings as inline SVG. Filters are radio buttons and CSS; rows fold with `<details>`. So it
+//! can be mailed, attached to a pull request, printed, and read without a network.
+//!
+//! It computes nothing: figures come from [`textmetrics::stats`], texts and scores from the caller,
+//! and [`render`] lays them out. Every text is written by a model or taken from a data set, so all
+//! of it is untrusted and escaped; a page cannot be made to run anything, for its own content
+//! security policy forbids scripts too.
+//!
+//! ```
+//! use report::{ReportData, ReportRow, render};
+//! use textmetrics::stats::{CompareOptions, compare_rows};
+//! use textmetrics::{ScoreOptions, score_row};
+//!
+//! let score_options = ScoreOptions::default();
+//! let score = |prediction| score_row("Paris", prediction, &score_options);
+//! let row = ReportRow {
+//!     id: Some("1".into()),
+//!     instruction: "Capital of France?".into(),
+//!     context: None,
+//!     gold: "Paris".into(),
+//!     before: "Rome".into(),
+//!     after: "<b>Paris</b>".into(),
+//!     before_score: score("Rome"),
+//!     after_score: score("<b>Paris</b>"),
+//! };
+//! let options = CompareOptions::default();
+//! let page = render(&ReportData {
+//!     title: "Capitals".into(),
+//!     before: "base".into(),
+//!     after: "tuned".into(),
+//!     identical: false,
+//!     comparison: compare_rows(&[row.before_score], &[row.after_score], &options)?,
+//!     options,
+//!     score_options,
+//!     rows: vec![row],
+//!     training: vec![],
+//!     provenance: vec![],
+//!     notes: vec![],
+//! });
+//! assert!(page.starts_with("<!DOCTYPE html>"));
+//! assert!(!page.contains("<b>Paris</b>"));
+//! # Ok::<(), textmetrics::stats::StatsError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod data;
+mod diff;
+mod figures;
+mod format;
+mod page;
+mod rows;
+mod table;
+
+pub use data::{Provenance, ReportData, ReportRow, TrainPoint};
+pub use page::render;

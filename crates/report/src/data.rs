@@ -1,0 +1,84 @@
+//! What a report is made from: plain data, no files.
+
+use textmetrics::stats::{CompareOptions, RowsComparison};
+use textmetrics::{RowScore, ScoreOptions};
+
+/// Everything that [`crate::render`] shows.
+#[derive(Debug, Clone)]
+pub struct ReportData {
+    /// Title of the page.
+    pub title: String,
+    /// Name of the first system ("before").
+    pub before: String,
+    /// Name of the second system ("after").
+    pub after: String,
+    /// All predictions are the same, character for character.
+    pub identical: bool,
+    /// The comparison, over all rows and the short ones.
+    pub comparison: RowsComparison,
+    /// What the comparison assumed.
+    pub options: CompareOptions,
+    /// What the rows were scored with.
+    pub score_options: ScoreOptions,
+    /// One entry a row, in the order of the files.
+    pub rows: Vec<ReportRow>,
+    /// Points of the training log, if there was a training.
+    pub training: Vec<TrainPoint>,
+    /// Where everything came from, in blocks.
+    pub provenance: Vec<Provenance>,
+    /// Remarks that a reader must see, such as rows left out.
+    pub notes: Vec<String>,
+}
+
+/// One row: texts and scores.
+#[derive(Debug, Clone)]
+pub struct ReportRow {
+    /// Identifier, where the row has one.
+    pub id: Option<String>,
+    /// The question.
+    pub instruction: String,
+    /// The text that it is about, where there is one.
+    pub context: Option<String>,
+    /// The reference answer.
+    pub gold: String,
+    /// The first system's answer.
+    pub before: String,
+    /// The second system's answer.
+    pub after: String,
+    /// Scores of `before`.
+    pub before_score: RowScore,
+    /// Scores of `after`.
+    pub after_score: RowScore,
+}
+
+impl ReportRow {
+    /// Difference of token F1, the metric that rows are sorted by.
+    pub fn delta(&self) -> f64 {
+        let delta = self.after_score.f1 - self.before_score.f1;
+        if delta.abs() > textmetrics::stats::TIE {
+            delta
+        } else {
+            0.0
+        }
+    }
+}
+
+/// One line of a training log.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TrainPoint {
+    /// Optimiser step, from 1.
+    pub step: u64,
+    /// Training loss, on lines that have one.
+    pub loss: Option<f64>,
+    /// Evaluation loss, on lines that have one.
+    pub eval_loss: Option<f64>,
+}
+
+/// A named block of facts.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Provenance {
+    /// What the block is about, such as a stage.
+    pub title: String,
+    /// Names and values.
+    pub facts: Vec<(String, String)>,
+}
