@@ -21,24 +21,25 @@
 //! ```
 //! use dolly_data::{SplitSpec, read_source, write_jsonl};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let dir = tempfile::tempdir()?;
-//! let file = dir.path().join("questions.csv");
-//! std::fs::write(
-//!     &file,
-//!     "instruction,context,response\nWhat is a tuba?,,A brass instrument.\nAnd a viola?,, \nWho?,It was Ada.,Ada.\n",
-//! )?;
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let dir = std::env::temp_dir().join("dolly-data-example");
+//!     std::fs::create_dir_all(&dir)?;
+//!     let file = dir.join("questions.csv");
+//!     std::fs::write(
+//!         &file,
+//!         "instruction,context,response\nWhat is a tuba?,,A brass instrument.\nAnd a viola?,, \nWho?,It was Ada.,Ada.\n",
+//!     )?;
 //!
-//! let source = read_source(&file)?;
-//! assert_eq!(source.len(), 3);
-//! let loaded = source.rows()?;
-//! assert_eq!(loaded.rows[1].context.as_deref(), Some("It was Ada."));
-//! assert_eq!(loaded.dropped[0].reason.to_string(), "no response");
+//!     let source = read_source(&file)?;
+//!     assert_eq!(source.len(), 3);
+//!     let loaded = source.rows()?;
+//!     assert_eq!(loaded.rows[1].context.as_deref(), Some("It was Ada."));
+//!     assert_eq!(loaded.dropped[0].reason.to_string(), "no response");
 //!
-//! let split = source.split(&SplitSpec { seed: 42, test: 1, train: 2 })?;
-//! write_jsonl(&dir.path().join("train.jsonl"), &split.train.rows)?;
-//! # Ok(())
-//! # }
+//!     let split = source.split(&SplitSpec { seed: 42, test: 1, train: 2 })?;
+//!     write_jsonl(&dir.join("train.jsonl"), &split.train.rows)?;
+//!     Ok(())
+//! }
 //! ```
 
 #![forbid(unsafe_code)]
@@ -61,3 +62,8 @@ pub use row::{DropReason, Dropped, Field, Loaded, Record, Row, Submission};
 pub use source::{Format, Source, load_rows, read_source};
 pub use split::{Part, Split, SplitSpec};
 pub use write::{CSV_HEADER, write_csv, write_jsonl};
+
+/// Keeps the README's example true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

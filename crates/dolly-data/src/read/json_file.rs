@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::columns::{self, CONTEXT, FieldColumns, INSTRUCTION, RESPONSE};
@@ -35,20 +36,26 @@ pub(super) fn read_lines(path: &Path, text: &str) -> Result<Source, DataError> {
 }
 
 pub(super) fn read_array(path: &Path, text: &str) -> Result<Source, DataError> {
-    let values: Vec<Value> = serde_json::from_str(text).map_err(|source| DataError::Json {
+    let fault = |source: serde_json::Error, before: u64| DataError::Json {
         path: path.to_path_buf(),
-        line: source.line() as u64,
+        line: before + source.line() as u64,
         hint: if source.is_eof() {
             " (the array does not end: the file is cut short)"
         } else {
             ""
         },
         source,
-    })?;
+    };
+    // Elements as they stand in the text, so that each still knows its line.
+    let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(|e| fault(e, 0))?;
     let mut rows = Rows::new(path);
-    for (i, value) in values.into_iter().enumerate() {
-        // Elements carry no line of their own: count them instead.
-        rows.push(i as u64 + 1, value)?;
+    let (mut line, mut seen) = (1, 0);
+    for element in elements {
+        let start = element.get().as_ptr() as usize - text.as_ptr() as usize;
+        line += text[seen..start].matches('\n').count() as u64;
+        seen = start;
+        let value = serde_json::from_str(element.get()).map_err(|e| fault(e, line - 1))?;
+        rows.push(line, value)?;
     }
     rows.finish(Format::Json)
 }

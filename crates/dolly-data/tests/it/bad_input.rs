@@ -124,6 +124,16 @@ fn json_types() {
 }
 
 #[test]
+fn elements_of_an_array_know_their_line() {
+    let array = "[\n {\"instruction\": \"a\"},\n\n {\"instruction\": 2}\n]\n";
+    assert_eq!(
+        complaint("a.json", array),
+        ": line 4: field `instruction`: found an integer, expected a string or null"
+    );
+    assert!(complaint("a.json", "[\n{},\n nonsense]").starts_with(": line 3: not valid JSON"));
+}
+
+#[test]
 fn causes_are_kept() {
     let error = crate::read_as("a.jsonl", "{\"a\" 1}").unwrap_err();
     assert!(matches!(error, DataError::Json { .. }));
