@@ -65,7 +65,7 @@ pub(crate) struct Data {
 
 impl Default for Data {
     fn default() -> Self {
-        let source = "argilla/databricks-dolly-15k-curated-en".into();
+        let source = "databricks/databricks-dolly-15k".into();
         Self {
             source,
             seed: 42,
