@@ -37,3 +37,9 @@ fn count_controls(prompter: &Prompter, ids: &[u32]) -> usize {
         .filter(|id| prompter.tokenizer().is_control(**id))
         .count()
 }
+
+#[test]
+fn a_prompter_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync + Clone>() {}
+    shared::<Prompter>();
+}
