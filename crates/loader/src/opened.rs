@@ -1,0 +1,197 @@
+//! A model whose files are found and known to fit together.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use chat_prompt::Prompter;
+use lora::Adapter;
+use smollm_model::{
+    Checkpoint, HubOptions, Llama, ModelConfig, ModelError, ModelFiles, ModelSource,
+};
+
+use crate::choose::choose;
+use crate::{LoadError, ModelSpec};
+
+/// Files found and checked, weights not yet read.
+#[derive(Debug)]
+pub struct Opened {
+    checkpoint: Checkpoint,
+    files: ModelFiles,
+    prompter: Prompter,
+    adapter: Option<(PathBuf, Adapter)>,
+    base_name: String,
+    description: String,
+}
+
+/// A model that runs.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The model, with the adapter attached if there is one.
+    pub model: Llama,
+    /// Its template and tokenizer.
+    pub prompter: Prompter,
+    /// The adapter, if any.
+    pub adapter: Option<Adapter>,
+    /// What it is, for manifests: the base with its revision and commit, or its path.
+    pub description: String,
+    /// The base model as it was named; what an adapter trained on it should say.
+    pub base_name: String,
+}
+
+impl Opened {
+    pub(crate) fn new(spec: &ModelSpec) -> Result<Self, LoadError> {
+        let choice = choose(spec)?;
+        let hub = HubOptions {
+            progress: true,
+            ..HubOptions::from_env()
+        };
+        let found = ModelSource::parse(&choice.base)
+            .map(|source| source.at_revision(choice.revision.as_deref()))
+            .and_then(|source| Ok((source.resolve_with(&hub)?, source)));
+        let (files, source) = found.map_err(|source| match &choice.adapter {
+            Some((dir, _)) if choice.named_by_adapter => LoadError::Base {
+                dir: dir.clone(),
+                name: choice.base.clone(),
+                source,
+            },
+            _ => LoadError::Model(source),
+        })?;
+        let checkpoint = Checkpoint::open(&files)?;
+        if let Some((dir, adapter)) = &choice.adapter {
+            adapter
+                .check(checkpoint.config())
+                .map_err(|source| LoadError::Mismatch {
+                    dir: dir.clone(),
+                    base: choice.base.clone(),
+                    source,
+                })?;
+        }
+        let prompter = prompter(&files)?;
+        let (found, expected) = (prompter.vocab_size(), checkpoint.config().vocab_size);
+        if found > expected {
+            return Err(LoadError::Vocabulary {
+                path: files.path().into(),
+                found,
+                expected,
+            });
+        }
+        Ok(Self {
+            description: describe(&source, &files),
+            checkpoint,
+            files,
+            prompter,
+            adapter: choice.adapter,
+            base_name: choice.base,
+        })
+    }
+
+    /// The base model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        self.checkpoint.config()
+    }
+
+    /// The base model's folder or file.
+    pub fn files(&self) -> &ModelFiles {
+        &self.files
+    }
+
+    /// Template and tokenizer.
+    pub fn prompter(&self) -> &Prompter {
+        &self.prompter
+    }
+
+    /// The adapter's folder and the adapter, if there is one.
+    pub fn adapter(&self) -> Option<(&Path, &Adapter)> {
+        self.adapter
+            .as_ref()
+            .map(|(dir, adapter)| (dir.as_path(), adapter))
+    }
+
+    /// See [`Loaded::description`].
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// See [`Loaded::base_name`].
+    pub fn base_name(&self) -> &str {
+        &self.base_name
+    }
+
+    /// Every file that what the model computes depends on, tokenizer and template aside: weights,
+    /// configuration, adapter. Sorted; for manifests.
+    ///
+    /// # Errors
+    /// If the model's folder cannot be listed.
+    pub fn weight_files(&self) -> Result<Vec<PathBuf>, LoadError> {
+        let mut all = match &self.files {
+            ModelFiles::Gguf(path) => vec![path.clone()],
+            ModelFiles::Dir(dir) => weights_in(dir).map_err(|source| ModelError::Io {
+                path: dir.clone(),
+                source,
+            })?,
+        };
+        if let Some((dir, _)) = &self.adapter {
+            all.extend([lora::CONFIG_FILE, lora::WEIGHTS_FILE].map(|name| dir.join(name)));
+        }
+        Ok(all)
+    }
+
+    /// Reads the weights and attaches the adapter.
+    ///
+    /// # Errors
+    /// If a weight cannot be read, or `dtype` is neither F32 nor BF16.
+    pub fn load(self, dtype: DType) -> Result<Loaded, LoadError> {
+        let mut model = Llama::load(&self.checkpoint, dtype, &Device::Cpu)?;
+        let adapter = match self.adapter {
+            None => None,
+            Some((dir, adapter)) => {
+                let fits = adapter.attach(&mut model);
+                fits.map_err(|source| LoadError::Adapter { dir, source })?;
+                Some(adapter)
+            }
+        };
+        Ok(Loaded {
+            model,
+            prompter: self.prompter,
+            adapter,
+            description: self.description,
+            base_name: self.base_name,
+        })
+    }
+}
+
+fn prompter(files: &ModelFiles) -> Result<Prompter, LoadError> {
+    Ok(match files {
+        ModelFiles::Dir(dir) => Prompter::from_dir(dir)?,
+        ModelFiles::Gguf(path) => Prompter::from_gguf(&gguf::GgufFile::open(path)?)?,
+    })
+}
+
+/// The name, and for a hub model the commit that its snapshot folder is named after.
+fn describe(source: &ModelSource, files: &ModelFiles) -> String {
+    match (
+        source,
+        files.path().file_name().and_then(|name| name.to_str()),
+    ) {
+        (ModelSource::Hub { .. }, Some(commit)) => format!("{source} (commit {commit})"),
+        _ => source.to_string(),
+    }
+}
+
+fn weights_in(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let of_weights =
+            name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+        if of_weights || name == "config.json" || name == "generation_config.json" {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
