@@ -1,0 +1,145 @@
+//! The stage's command line.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use loader::{DEFAULT_MODEL, DType, ModelSpec};
+use smollm_model::GenerationConfig;
+
+/// Answer every row of a data file.
+///
+/// Appends one JSON object a row to the output file, in the order of the rows. A run that was
+/// stopped goes on where it was when the same command is given again; without its output file it
+/// starts again.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "generate", version)]
+pub struct Args {
+    /// The model: hub id, folder, .gguf file, or an adapter folder [default: HuggingFaceTB/SmolLM2-135M-Instruct]
+    #[arg(long, value_name = "MODEL", aliases = ["model_name", "model"])]
+    pub model_name: Option<String>,
+    /// The base model, in place of the one that the adapter names; alone, the model
+    #[arg(long, value_name = "MODEL", alias = "base_model")]
+    pub base_model: Option<String>,
+    /// Adapter to use with the model
+    #[arg(long, value_name = "DIR", aliases = ["adapter_dir", "adapter"])]
+    pub adapter_dir: Option<PathBuf>,
+    /// Revision of a hub model
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// Rows to answer: .csv, .jsonl or .json
+    #[arg(long, value_name = "FILE", default_value = "data/test.csv", aliases = ["test_csv", "test-file", "test_file"])]
+    pub test_csv: PathBuf,
+    /// File to append the answers to
+    #[arg(long, value_name = "FILE", default_value = "predictions.jsonl", aliases = ["out_file", "out"])]
+    pub out_file: PathBuf,
+    /// Longest prompt in tokens; the context of a longer one is shortened
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1024,
+        alias = "max_prompt_len"
+    )]
+    pub max_prompt_len: usize,
+    /// Longest answer in tokens
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 256,
+        alias = "max_new_tokens"
+    )]
+    pub max_new_tokens: usize,
+    /// 0 takes the most likely token; above, tokens are drawn
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f64,
+    /// When drawing, keep the most likely tokens whose probabilities add up to this [default: all]
+    #[arg(long, value_name = "P", alias = "top_p")]
+    pub top_p: Option<f64>,
+    /// Rows answered together; changes the speed, not the answers
+    #[arg(long, value_name = "N", default_value_t = 16, aliases = ["batch_size", "bs"])]
+    pub batch_size: usize,
+    /// How the weights are kept
+    #[arg(long, value_enum, default_value_t)]
+    pub dtype: Precision,
+    /// Seed of the draws
+    #[arg(long, value_name = "S", default_value_t = 42)]
+    pub seed: u64,
+    /// Answer the first N rows only
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Start again even if the output file is there
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Cut prompts at their end and stop at <|im_end|> alone, as the original program does
+    #[arg(long, value_enum)]
+    pub compat: Option<Compat>,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How weights are kept; the arithmetic is f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 32 bits
+    #[default]
+    #[value(alias = "float32")]
+    F32,
+    /// 16 bits, with f32's range
+    #[value(alias = "bfloat16")]
+    Bf16,
+}
+
+/// Whose behaviour to reproduce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Compat {
+    /// The Python program that this one replaces
+    Original,
+}
+
+impl Args {
+    /// The model that is asked for.
+    pub(crate) fn model(&self) -> ModelSpec {
+        let named = self.model_name.as_ref().or(match self.adapter_dir {
+            // The adapter alone: its config names the base.
+            Some(_) => None,
+            None => self.base_model.as_ref(),
+        });
+        let adapter = self
+            .adapter_dir
+            .as_ref()
+            .map(|dir| dir.display().to_string());
+        ModelSpec {
+            model_name: named
+                .cloned()
+                .or(adapter)
+                .unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+            base_model: self.base_model.clone(),
+            adapter_dir: self.adapter_dir.clone(),
+            revision: self.revision.clone(),
+            dtype: self.dtype(),
+        }
+    }
+
+    pub(crate) fn dtype(&self) -> DType {
+        match self.dtype {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+        }
+    }
+
+    /// Whether to do as the original program does.
+    pub(crate) fn as_original(&self) -> bool {
+        self.compat == Some(Compat::Original)
+    }
+
+    pub(crate) fn generation(&self, stop_ids: Vec<u32>) -> GenerationConfig {
+        GenerationConfig {
+            max_new_tokens: self.max_new_tokens,
+            stop_ids,
+            temperature: self.temperature,
+            top_p: self.top_p,
+            seed: self.seed,
+            batch_size: self.batch_size,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! One answered row, as it stands in the output file.
+
+use serde::{Deserialize, Serialize};
+use smollm_model::FinishReason;
+
+use crate::prompts::Question;
+
+/// A line of the output file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The row's id.
+    pub id: String,
+    /// What was asked.
+    pub instruction: String,
+    /// The text it was asked about; empty where there is none.
+    pub context: String,
+    /// The reference answer.
+    pub gold: String,
+    /// The model's answer, white space at its ends removed.
+    pub prediction: String,
+    /// The row's category.
+    pub category: String,
+    /// `stop`: the model ended its answer; `length`: it was cut off.
+    pub finish_reason: String,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens of the answer, without the end token.
+    pub new_tokens: usize,
+    /// Whether the prompt was too long and had to be shortened.
+    pub truncated: bool,
+    /// Hash of id, instruction, context and gold: the row that this answers.
+    pub key: String,
+}
+
+impl Prediction {
+    pub(crate) fn new(
+        question: &Question,
+        text: &str,
+        reason: FinishReason,
+        prompt_tokens: usize,
+        new_tokens: usize,
+        truncated: bool,
+    ) -> Self {
+        let row = &question.row;
+        Self {
+            id: row.id.clone(),
+            instruction: row.instruction.clone(),
+            context: row.context.clone().unwrap_or_default(),
+            gold: row.response.clone(),
+            prediction: text.trim_matches(is_python_space).to_owned(),
+            category: row.category.clone(),
+            finish_reason: match reason {
+                FinishReason::Stop => "stop",
+                FinishReason::Length => "length",
+            }
+            .to_owned(),
+            prompt_tokens,
+            new_tokens,
+            truncated,
+            key: question.key.clone(),
+        }
+    }
+}
+
+/// What Python's `str.strip()` removes: Unicode's white space and four separators more.
+fn is_python_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_as_python_does() {
+        let text = "\u{1c}\u{a0}\n a b\u{200b} \u{1f}\u{3000}";
+        // The zero-width space is no white space, in Python neither.
+        assert_eq!(text.trim_matches(is_python_space), "a b\u{200b}");
+    }
+}

@@ -1,0 +1,138 @@
+//! Whether an output file belongs to the work that is asked for.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use loader::Opened;
+use stage::{Manifest, OrExit, StageError};
+
+use crate::args::Args;
+
+/// Where the manifest of an output file lies: `<out>.manifest.json`.
+pub(crate) fn manifest_path(out: &Path) -> PathBuf {
+    let mut name = OsString::from(out.as_os_str());
+    name.push(".manifest.json");
+    PathBuf::from(name)
+}
+
+/// What the answers depend on. How many rows are answered, and how many together, is not part of
+/// it: neither changes an answer.
+pub(crate) fn manifest(args: &Args, opened: &Opened) -> Result<Manifest, StageError> {
+    let mut manifest = Manifest::new("generate")
+        .argument("max_prompt_len", args.max_prompt_len)
+        .argument("max_new_tokens", args.max_new_tokens)
+        .argument("temperature", args.temperature)
+        .argument("dtype", format!("{:?}", args.dtype).to_lowercase())
+        .argument(
+            "compat",
+            if args.as_original() {
+                "original"
+            } else {
+                "none"
+            },
+        );
+    if args.temperature > 0.0 {
+        manifest = manifest
+            .argument("top_p", args.top_p)
+            .seed("sampling", args.seed);
+    }
+    manifest.model = Some(opened.description().to_owned());
+    manifest.adapter = opened.adapter().map(|(dir, _)| dir.display().to_string());
+    manifest.template = Some(opened.prompter().template_hash());
+    manifest.add_input(&args.test_csv)?;
+    for path in opened.weight_files().or_bad_data()? {
+        manifest.add_input(&path)?;
+    }
+    Ok(manifest)
+}
+
+/// Makes the output file ready: kept if it is the same work, started again if it is gone.
+///
+/// # Errors
+/// Exit code 2 if there is a file that is not known to belong to this work.
+pub(crate) fn begin(args: &Args, wanted: &Manifest) -> Result<(), StageError> {
+    let out = &args.out_file;
+    let path = manifest_path(out);
+    if args.overwrite {
+        remove(out)?;
+    }
+    let begun = std::fs::metadata(out).is_ok_and(|meta| meta.len() > 0);
+    if begun {
+        let refuse = |why: String| {
+            Err(StageError::usage(format!(
+                "{} is there already, {why}; delete it or use --overwrite to start again, or \
+                 choose another --out_file",
+                out.display()
+            )))
+        };
+        if !path.exists() {
+            return refuse("but nothing says what it was made from".to_owned());
+        }
+        let found = Manifest::read(&path)?;
+        if !found.same_work(wanted) {
+            return refuse(format!("made with {}", difference(&found, wanted)));
+        }
+        return Ok(());
+    }
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        stage::create_folder(folder)?;
+    }
+    wanted.clone().fact("complete", false).write(&path)
+}
+
+fn remove(path: &Path) -> Result<(), StageError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StageError::failed(format!(
+            "cannot delete {}: {e}",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The first thing in which two manifests differ, in words.
+fn difference(found: &Manifest, wanted: &Manifest) -> String {
+    let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+    if found.smoltune != wanted.smoltune {
+        return format!(
+            "version {} of smoltune (this is {})",
+            found.smoltune, wanted.smoltune
+        );
+    }
+    for (what, found, wanted) in [
+        ("model", &found.model, &wanted.model),
+        ("adapter", &found.adapter, &wanted.adapter),
+        ("chat template", &found.template, &wanted.template),
+    ] {
+        if found != wanted {
+            return format!("{what} {} (now {})", or_none(found), or_none(wanted));
+        }
+    }
+    for (key, wanted) in &wanted.arguments {
+        if found.arguments.get(key) != Some(wanted) {
+            let found = found
+                .arguments
+                .get(key)
+                .map_or("none".to_owned(), ToString::to_string);
+            return format!("{key} {found} (now {wanted})");
+        }
+    }
+    if found.seeds != wanted.seeds {
+        return "another seed".to_owned();
+    }
+    let shas = |manifest: &Manifest| -> Vec<String> {
+        manifest
+            .inputs
+            .iter()
+            .map(|file| file.sha256.clone())
+            .collect()
+    };
+    let before = shas(found);
+    let changed = wanted
+        .inputs
+        .iter()
+        .find(|file| !before.contains(&file.sha256));
+    changed.map_or("other inputs".to_owned(), |file| {
+        format!("another content of {}", file.path)
+    })
+}
