@@ -1,1 +1,72 @@
-//! Compare predictions row by row
+//! Compares two files of predictions, row by row.
+//!
+//! Joins the rows of both files, scores them, and says for each metric whether the second system is
+//! better, how sure that is, and how many rows would be needed where nothing can be said. For people
+//! as a table and an HTML page, for scripts as JSON. More files than two: each is compared with the
+//! first.
+#![forbid(unsafe_code)]
+
+mod args;
+mod build;
+mod join;
+mod provenance;
+mod samples;
+mod table;
+
+use serde::Serialize;
+use stage::{StageError, emit, emit_json, write_json, write_text};
+
+pub use args::Args;
+pub use build::{Comparison, Extras, System, build};
+pub use join::{JoinedBy, Unmatched};
+pub use samples::samples;
+pub use table::table;
+
+/// What `--json` prints: the comparison of two files, or one of each later file with the first.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Output<'a> {
+    One(&'a Comparison),
+    Many { comparisons: &'a [Comparison] },
+}
+
+/// Runs the stage.
+///
+/// # Errors
+/// Usage (exit 2) for fewer than two files; bad data (exit 3) for a file that is missing, empty or
+/// malformed and for rows that do not match; failed (exit 1) when an output cannot be written.
+pub fn run(args: &Args) -> Result<(), StageError> {
+    let files = args.files()?;
+    let (first, others) = (&files[0], &files[1..]);
+    if args.html.is_some() && others.len() > 1 {
+        return Err(StageError::usage(
+            "--html shows one comparison: give two files, not more",
+        ));
+    }
+    let extras = args.extras();
+    let comparisons: Vec<Comparison> = others
+        .iter()
+        .map(|other| build(first, other, &extras))
+        .collect::<Result<_, _>>()?;
+    let output = match comparisons.as_slice() {
+        [one] => Output::One(one),
+        comparisons => Output::Many { comparisons },
+    };
+    if let Some(path) = &args.out_file {
+        write_json(path, &output)?;
+    }
+    if let (Some(path), [comparison]) = (&args.html, comparisons.as_slice()) {
+        let title = args.title.as_deref().unwrap_or("Before and after");
+        write_text(path, &report::render(&comparison.report(title)))?;
+    }
+    if args.json {
+        return emit_json(&output);
+    }
+    for comparison in &comparisons {
+        emit(&table(comparison))?;
+        if let Some(count) = args.samples() {
+            emit(&samples(comparison, count))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! From two files to everything that can be said about them.
+
+use std::path::{Path, PathBuf};
+
+use evaluate::{Prediction, load_predictions, score_predictions};
+use report::{Provenance, ReportData, ReportRow, TrainPoint};
+use serde::Serialize;
+use stage::{FileRecord, OrExit, StageError};
+use textmetrics::ScoreOptions;
+use textmetrics::stats::{CompareOptions, RowsComparison, compare_rows};
+
+use crate::join::{Join, JoinedBy, Unmatched, join};
+use crate::provenance;
+
+/// What [`build`] needs besides the two files.
+#[derive(Debug, Clone, Default)]
+pub struct Extras {
+    /// Leave out rows that only one file has, instead of refusing.
+    pub intersect: bool,
+    /// How rows are scored.
+    pub score: ScoreOptions,
+    /// How systems are compared.
+    pub stats: CompareOptions,
+    /// Training log for the report; looked for beside the second system's adapter if not given.
+    pub train_log: Option<PathBuf>,
+}
+
+/// One system: its predictions and what they were made with, as far as a manifest says.
+#[derive(Debug, Clone, Serialize)]
+pub struct System {
+    /// Name for people: model and adapter, else the file.
+    pub name: String,
+    /// The file of predictions.
+    pub file: FileRecord,
+}
+
+/// Two systems compared. Serialises to what `compare --json` prints.
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    /// Every prediction is the same in both files, character for character, and every row matched.
+    pub identical: bool,
+    /// The figures, over all rows and the short ones.
+    #[serde(flatten)]
+    pub figures: RowsComparison,
+    /// The first system.
+    pub before: System,
+    /// The second system.
+    pub after: System,
+    /// What rows were matched by.
+    pub joined_by: JoinedBy,
+    /// Rows left out.
+    pub unmatched: Unmatched,
+    /// How rows were scored.
+    pub score_options: ScoreOptions,
+    /// Seed and number of resamples and permutations.
+    pub seed: u64,
+    /// See `seed`.
+    pub resamples: usize,
+    /// Version of this program.
+    pub smoltune: &'static str,
+    /// Texts and scores of every row, in the order of the first file.
+    #[serde(skip)]
+    pub rows: Vec<ReportRow>,
+    #[serde(skip)]
+    options: CompareOptions,
+    #[serde(skip)]
+    training: Vec<TrainPoint>,
+    #[serde(skip)]
+    provenance: Vec<Provenance>,
+}
+
+/// Reads, joins, scores and compares two files of predictions.
+///
+/// # Errors
+/// Bad data (exit 3): a file that is missing, empty or malformed, or rows that do not match (all of
+/// them, with [`Extras::intersect`]). Usage (exit 2): options out of range.
+pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison, StageError> {
+    let (first, second) = (load_predictions(before)?, load_predictions(after)?);
+    let Join {
+        pairs,
+        by,
+        unmatched,
+    } = join(&first, &second);
+    let left_out = !unmatched.is_empty();
+    if pairs.is_empty() || (left_out && !extras.intersect) {
+        return Err(mismatch(
+            (before, first.len()),
+            (after, second.len()),
+            pairs.len(),
+            by,
+            &unmatched,
+        ));
+    }
+    let (first, second): (Vec<_>, Vec<_>) = pairs
+        .iter()
+        .map(|&(i, j)| (first[i].clone(), second[j].clone()))
+        .unzip();
+    let (scores_before, scores_after) = (
+        score_predictions(&first, &extras.score),
+        score_predictions(&second, &extras.score),
+    );
+    let figures = compare_rows(&scores_before, &scores_after, &extras.stats).or_usage()?;
+    let identical = !left_out
+        && first
+            .iter()
+            .zip(&second)
+            .all(|(a, b)| a.prediction == b.prediction);
+    let rows = first
+        .into_iter()
+        .zip(second)
+        .zip(scores_before.into_iter().zip(scores_after));
+    let origin = provenance::collect(before, after, extras.train_log.as_deref())?;
+    Ok(Comparison {
+        identical,
+        figures,
+        before: System {
+            name: origin.before,
+            file: FileRecord::of(before)?,
+        },
+        after: System {
+            name: origin.after,
+            file: FileRecord::of(after)?,
+        },
+        joined_by: by,
+        unmatched,
+        score_options: extras.score,
+        seed: extras.stats.seed,
+        resamples: extras.stats.resamples,
+        smoltune: env!("CARGO_PKG_VERSION"),
+        rows: rows
+            .map(|((a, b), (score_a, score_b))| report_row(a, b, score_a, score_b))
+            .collect(),
+        options: extras.stats.clone(),
+        training: origin.training,
+        provenance: origin.blocks,
+    })
+}
+
+fn report_row(
+    before: Prediction,
+    after: Prediction,
+    before_score: textmetrics::RowScore,
+    after_score: textmetrics::RowScore,
+) -> ReportRow {
+    ReportRow {
+        id: before.id.or(after.id),
+        instruction: before.instruction,
+        context: Some(before.context).filter(|c| !c.trim().is_empty()),
+        gold: before.gold,
+        before: before.prediction,
+        after: after.prediction,
+        before_score,
+        after_score,
+    }
+}
+
+fn mismatch(
+    (before, n_before): (&Path, usize),
+    (after, n_after): (&Path, usize),
+    common: usize,
+    by: JoinedBy,
+    unmatched: &Unmatched,
+) -> StageError {
+    let Unmatched {
+        only_before,
+        only_after,
+        contradicting,
+        example,
+    } = unmatched;
+    let by = match by {
+        JoinedBy::Id => "id",
+        JoinedBy::Text => "instruction, context and gold",
+    };
+    let advice = if common == 0 {
+        "these files do not answer the same questions"
+    } else {
+        "compare files made from the same rows, or give --intersect to compare the common rows only"
+    };
+    StageError::bad_data(format!(
+        "rows do not match (joined by {by}): {common} in both, {only_before} only in {} (of {n_before}), \
+         {only_after} only in {} (of {n_after}), {contradicting} with the same id but another question or gold; \
+         for example {}; {advice}",
+        before.display(),
+        after.display(),
+        example.as_deref().unwrap_or("none"),
+    ))
+}
+
+impl Comparison {
+    /// What the HTML report shows.
+    pub fn report(&self, title: &str) -> ReportData {
+        ReportData {
+            title: title.into(),
+            before: self.before.name.clone(),
+            after: self.after.name.clone(),
+            identical: self.identical,
+            comparison: self.figures.clone(),
+            options: self.options.clone(),
+            score_options: self.score_options,
+            rows: self.rows.clone(),
+            training: self.training.clone(),
+            provenance: self.provenance.clone(),
+            notes: self.notes(),
+        }
+    }
+
+    /// What a reader must know besides the figures.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let left = &self.unmatched;
+        if left.is_empty() {
+            return vec![];
+        }
+        vec![format!(
+            "Rows left out: {} only in the first file, {} only in the second, {} with the same id but another question or gold.",
+            left.only_before, left.only_after, left.contradicting
+        )]
+    }
+
+    /// The options of the comparison.
+    pub fn options(&self) -> &CompareOptions {
+        &self.options
+    }
+}
