@@ -18,7 +18,7 @@ use crate::{ModelConfig, ModelError};
 use gguf_weights::GgufWeights;
 use shards::Shards;
 
-pub use layout::{LM_HEAD, tensor_shapes};
+use layout::{LM_HEAD, tensor_shapes};
 pub(crate) use shards::{INDEX, SINGLE, index_files};
 
 /// An open model: its configuration and its tensors, loaded when asked for.

@@ -78,7 +78,7 @@ impl GgufWeights {
         let kind = self.candle_type(tensor)?;
         let bytes = self.file.tensor_bytes(tensor)?;
         // candle reads the blocks in place, so they must lie as the widest of their fields needs.
-        if !bytes.as_ptr().cast::<f32>().is_aligned() {
+        if !(bytes.as_ptr() as usize).is_multiple_of(align_of::<f32>()) {
             return Err(ModelError::Damaged {
                 path: self.path.clone(),
                 reason: format!("tensor `{}` does not start at a multiple of 4", tensor.name),

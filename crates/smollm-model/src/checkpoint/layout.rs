@@ -3,7 +3,7 @@
 use crate::ModelConfig;
 
 /// Name of the output projection; absent where it is tied to the embedding.
-pub const LM_HEAD: &str = "lm_head.weight";
+pub(super) const LM_HEAD: &str = "lm_head.weight";
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const FINAL_NORM: &str = "model.norm.weight";
@@ -29,7 +29,7 @@ const WHOLE: [(&str, &str); 3] = [
 
 /// Every tensor of a model with this configuration, by Hugging Face name, with its shape
 /// (`[out, in]` for a projection).
-pub fn tensor_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+pub(super) fn tensor_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
     let (query, key_value) = (config.query_width(), config.key_value_width());
     let shape = |name: &str| match name {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 /// Zeroes each element with probability `p` and scales the rest by `1 / (1 - p)`.
 ///
-/// The decision for element `i` comes from a counter-based generator (SplitMix64, Steele et al.
+/// The decision for element `i` comes from a counter-based generator (`SplitMix64`, Steele et al.
 /// 2014) at position `i` of the stream `key`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
@@ -41,7 +41,7 @@ impl Dropout {
     }
 }
 
-/// Element `index` of the SplitMix64 stream that `key` names.
+/// Element `index` of the `SplitMix64` stream that `key` names.
 pub(crate) fn mix(key: u64, index: u64) -> u64 {
     let mut z = key.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

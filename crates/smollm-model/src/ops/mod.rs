@@ -4,6 +4,10 @@
 //! cut without an error. These ops are custom ops whose backward is tested against finite
 //! differences. They all work on rows of tokens, `[tokens, features]`, packed without padding.
 
+// A kernel's body must be compiled with the instructions of the level that `simd::dispatch` chose, so
+// it has to be inlined into it.
+#![allow(clippy::inline_always)]
+
 mod attention;
 mod cross_entropy;
 mod dropout;

@@ -5,6 +5,10 @@
 //! are therefore as fast as `target-cpu=native` ones. Set `SMOLTUNE_SIMD=avx2|portable` to force a
 //! lower level (tests compare the levels with each other).
 
+// Intrinsics become single instructions only inside a function that has the CPU feature, so
+// everything between that function and the intrinsic has to be inlined.
+#![allow(clippy::inline_always)]
+
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;

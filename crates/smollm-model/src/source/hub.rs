@@ -132,14 +132,14 @@ const NO_NETWORK: &str =
 fn complete_snapshot(cached: &CacheRepo) -> Option<PathBuf> {
     let paths: Option<Vec<PathBuf>> = REQUIRED.iter().map(|name| cached.get(name)).collect();
     let dir = paths?.first()?.parent()?.to_path_buf();
-    let weights = match cached.get(SINGLE) {
-        Some(_) => true,
-        None => {
-            let files = index_files(&cached.get(INDEX)?).ok()?;
-            files.iter().all(|name| dir.join(name).exists())
-        }
-    };
-    weights.then_some(dir)
+    if cached.get(SINGLE).is_some() {
+        return Some(dir);
+    }
+    let files = index_files(&cached.get(INDEX)?).ok()?;
+    files
+        .iter()
+        .all(|name| dir.join(name).exists())
+        .then_some(dir)
 }
 
 /// A model's name and how it is to be had, for messages.

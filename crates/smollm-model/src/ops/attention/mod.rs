@@ -85,7 +85,7 @@ pub fn attention(
 
 fn check_shapes(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<()> {
     let tokens = q.dim(0)?;
-    let grouped = heads.key_value > 0 && heads.query % heads.key_value == 0;
+    let grouped = heads.key_value > 0 && heads.query.is_multiple_of(heads.key_value);
     let key_value = [tokens, heads.key_value_width()];
     if !grouped
         || q.dims() != [tokens, heads.query_width()]

@@ -124,7 +124,7 @@ fn a_cache_filled_in_pieces_gives_the_same_bits() {
         for n in pieces {
             let part = |t: &Tensor| t.narrow(0, start, n).unwrap();
             let (q, k, v) = (part(&q), part(&k), part(&v));
-            let range = [0..n];
+            let range = segments(&[n]);
             let out = attend_cached((&q, &k, &v), heads, &range, &mut [&mut cache]).unwrap();
             rows.extend(out.to_vec2::<f32>().unwrap());
             start += n;

@@ -2,6 +2,8 @@ use half::bf16;
 
 use super::values;
 use crate::ops::gemm::{Dims, Strided, Threads, Write, dot, outer};
+use crate::simd::tests::at_every_level;
+use crate::simd::{Element, Kernel, Simd};
 
 const SHAPES: [(usize, usize, usize); 9] = [
     (1, 1, 1),
@@ -161,5 +163,67 @@ fn a_row_is_the_same_in_any_batch_and_on_any_thread() {
             (&mut row, n),
         );
         assert_eq!(row, out[i * n..][..n], "row {i}");
+    }
+}
+
+/// A product over awkward extents, as a kernel of its own so that every level can run it.
+#[derive(Clone)]
+struct RowSums {
+    n: usize,
+}
+
+impl Kernel for RowSums {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> Vec<f32> {
+        let (x, w) = (values(self.n, 7), values(self.n, 8));
+        let half: Vec<bf16> = w.iter().map(|&w| bf16::from_f32(w)).collect();
+        let (mut out, mut scaled) = (Vec::new(), vec![0f32; S::LANES]);
+        for (x, h) in x.chunks(S::LANES).zip(half.chunks(S::LANES)) {
+            // SAFETY: partial loads and stores are told the chunk's length; whole ones have it.
+            unsafe {
+                let whole = x.len() == S::LANES;
+                let xv = if whole {
+                    S::load(x.as_ptr())
+                } else {
+                    S::load_n(x.as_ptr(), x.len())
+                };
+                let hv = if whole {
+                    bf16::load::<S>(h.as_ptr())
+                } else {
+                    bf16::load_n::<S>(h.as_ptr(), h.len())
+                };
+                let y = S::fma(xv, hv, S::splat(1.0));
+                scaled.fill(f32::NAN);
+                if whole {
+                    S::store(scaled.as_mut_ptr(), y);
+                } else {
+                    S::store_n(scaled.as_mut_ptr(), y, x.len());
+                    assert!(
+                        scaled[x.len()..].iter().all(|v| v.is_nan()),
+                        "stored past the end"
+                    );
+                }
+                out.extend_from_slice(&scaled[..x.len()]);
+                out.push(S::sum(S::fma(xv, hv, S::zero())));
+            }
+        }
+        // One sum for the whole, so that levels with other lane counts can be compared.
+        vec![out.iter().sum()]
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_the_same_to_rounding() {
+    for n in [1, 7, 8, 9, 15, 16, 17, 31, 200] {
+        let per_level = at_every_level(&RowSums { n });
+        for found in &per_level {
+            let bound = 1e-5 * n as f32;
+            assert!(
+                (found[0] - per_level[0][0]).abs() < bound,
+                "n = {n}: {per_level:?}"
+            );
+        }
     }
 }
