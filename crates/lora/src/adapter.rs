@@ -1,0 +1,245 @@
+//! An adapter: its config and its two matrices for every site.
+
+use crate::config::LoraConfig;
+use crate::error::LoraError;
+use crate::names::{Factor, Site};
+use crate::rng::Key;
+use candle_core::{DType, Device, Tensor};
+use smollm_model::ModelConfig;
+use std::collections::BTreeMap;
+
+/// The two factors of one update `W + scale * B A`.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// `A`, `[r, in]`, f32, on the CPU.
+    pub a: Tensor,
+    /// `B`, `[out, r]`, f32, on the CPU.
+    pub b: Tensor,
+}
+
+impl Pair {
+    fn factor(&self, factor: Factor) -> &Tensor {
+        match factor {
+            Factor::A => &self.a,
+            Factor::B => &self.b,
+        }
+    }
+}
+
+/// A LoRA adapter: one [`Pair`] for each target projection of each layer.
+///
+/// Whatever way it came to be, it is complete: layers `0..n` all have exactly the config's targets,
+/// and every rank is the config's. Iteration is in one fixed order (layer, then projection).
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// Rank, scale, targets.
+    config: LoraConfig,
+    pairs: BTreeMap<Site, Pair>,
+    layers: usize,
+}
+
+impl Adapter {
+    /// An adapter from its parts.
+    ///
+    /// # Errors
+    /// A missing or unexpected tensor, a rank that is not the config's.
+    pub fn new(config: LoraConfig, pairs: BTreeMap<Site, Pair>) -> Result<Self, LoraError> {
+        let config = config.checked()?;
+        let tensors = pairs.into_iter().flat_map(|(site, pair)| {
+            [((site, Factor::A), pair.a), ((site, Factor::B), pair.b)].into_iter()
+        });
+        Self::from_tensors(config, tensors)
+    }
+
+    /// An adapter from single tensors, in any order; converts them to f32 on the CPU.
+    pub(crate) fn from_tensors(
+        config: LoraConfig,
+        tensors: impl IntoIterator<Item = ((Site, Factor), Tensor)>,
+    ) -> Result<Self, LoraError> {
+        let mut a = BTreeMap::new();
+        let mut b = BTreeMap::new();
+        for ((site, factor), tensor) in tensors {
+            check_membership(&config, site, factor)?;
+            let of_factor = match factor {
+                Factor::A => &mut a,
+                Factor::B => &mut b,
+            };
+            let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+            check_rank(&config, site, factor, &tensor)?;
+            if of_factor.insert(site, tensor.contiguous()?).is_some() {
+                return Err(LoraError::UnexpectedTensor {
+                    name: site.tensor_name(factor),
+                    why: "it is there twice".into(),
+                });
+            }
+        }
+        let layers = a
+            .keys()
+            .chain(b.keys())
+            .map(|s| s.layer.saturating_add(1))
+            .max();
+        let layers = layers.unwrap_or(0);
+        let found = a.len() + b.len();
+        let targets = config.target_modules.len();
+        let mut pairs = BTreeMap::new();
+        for site in sites(&config, layers.max(1)) {
+            let missing = |factor| LoraError::MissingTensor {
+                name: site.tensor_name(factor),
+                expected: layers.max(1).saturating_mul(2 * targets),
+                found,
+            };
+            let a = a.remove(&site).ok_or_else(|| missing(Factor::A))?;
+            let b = b.remove(&site).ok_or_else(|| missing(Factor::B))?;
+            pairs.insert(site, Pair { a, b });
+        }
+        Ok(Self {
+            config,
+            pairs,
+            layers,
+        })
+    }
+
+    /// A new adapter that changes nothing yet: A uniform in `±1/sqrt(in)`, B zero.
+    ///
+    /// PEFT's default: `kaiming_uniform_(a = sqrt 5)`, whose bound is `1/sqrt(fan_in)`. Each tensor's
+    /// values depend on the seed and its own name alone.
+    ///
+    /// # Errors
+    /// A config that makes no sense.
+    pub fn init(model: &ModelConfig, config: LoraConfig, seed: u64) -> Result<Self, LoraError> {
+        let config = config.checked()?;
+        let key = Key::new(seed);
+        let mut pairs = BTreeMap::new();
+        for site in sites(&config, model.num_hidden_layers) {
+            let (out, inputs) = site.projection.dims(model);
+            let key = key.name(&site.tensor_name(Factor::A));
+            let bound = 1.0 / (inputs as f64).sqrt();
+            let count = (config.r * inputs) as u64;
+            let a: Vec<f32> = (0..count).map(|i| key.uniform(i, bound)).collect();
+            let pair = Pair {
+                a: Tensor::from_vec(a, (config.r, inputs), &Device::Cpu)?,
+                b: Tensor::zeros((out, config.r), DType::F32, &Device::Cpu)?,
+            };
+            pairs.insert(site, pair);
+        }
+        Self::new(config, pairs)
+    }
+
+    /// Rank, scale, targets.
+    pub fn config(&self) -> &LoraConfig {
+        &self.config
+    }
+
+    /// The config, to be changed where that cannot break the adapter: names and dropout.
+    pub fn set_base_model(&mut self, name: Option<String>, revision: Option<String>) {
+        self.config.base_model_name_or_path = name;
+        self.config.revision = revision;
+    }
+
+    /// Sets the dropout that training will use.
+    ///
+    /// # Errors
+    /// A probability outside `[0, 1)`.
+    pub fn set_dropout(&mut self, dropout: f64) -> Result<(), LoraError> {
+        let mut config = self.config.clone();
+        config.lora_dropout = dropout;
+        self.config = config.checked()?;
+        Ok(())
+    }
+
+    /// How many layers it covers.
+    pub fn layers(&self) -> usize {
+        self.layers
+    }
+
+    /// Every site with its factors, in a fixed order.
+    pub fn pairs(&self) -> impl Iterator<Item = (Site, &Pair)> {
+        self.pairs.iter().map(|(site, pair)| (*site, pair))
+    }
+
+    /// Every tensor under PEFT's name, sorted by name.
+    pub fn tensors(&self) -> BTreeMap<String, &Tensor> {
+        let both = [Factor::A, Factor::B];
+        self.pairs()
+            .flat_map(|(site, pair)| both.map(|f| (site.tensor_name(f), pair.factor(f))))
+            .collect()
+    }
+
+    /// How many numbers it holds.
+    pub fn parameters(&self) -> usize {
+        self.tensors().values().map(|t| t.elem_count()).sum()
+    }
+
+    /// Whether the adapter fits a model: the same number of layers, the same shapes.
+    ///
+    /// # Errors
+    /// The first thing that does not fit, with what was found and what the model needs.
+    pub fn check(&self, model: &ModelConfig) -> Result<(), LoraError> {
+        for (site, pair) in self.pairs() {
+            let (out, inputs) = site.projection.dims(model);
+            let expected = [
+                (Factor::A, [self.config.r, inputs]),
+                (Factor::B, [out, self.config.r]),
+            ];
+            for (factor, shape) in expected {
+                if pair.factor(factor).dims() != shape {
+                    return Err(LoraError::Shape {
+                        name: site.tensor_name(factor),
+                        found: pair.factor(factor).dims().to_vec(),
+                        expected: shape.to_vec(),
+                        from: "the model's config: this adapter belongs to another model",
+                    });
+                }
+            }
+        }
+        if self.layers != model.num_hidden_layers {
+            return Err(LoraError::Layers {
+                found: self.layers,
+                expected: model.num_hidden_layers,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn sites(config: &LoraConfig, layers: usize) -> impl Iterator<Item = Site> + '_ {
+    (0..layers).flat_map(|layer| {
+        let targets = config.target_modules.iter();
+        targets.map(move |projection| Site::new(layer, projection))
+    })
+}
+
+fn check_membership(config: &LoraConfig, site: Site, factor: Factor) -> Result<(), LoraError> {
+    if config.target_modules.contains(site.projection) {
+        return Ok(());
+    }
+    Err(LoraError::UnexpectedTensor {
+        name: site.tensor_name(factor),
+        why: format!(
+            "{} is not among the config's target_modules ({})",
+            site.projection.name(),
+            config.target_modules
+        ),
+    })
+}
+
+fn check_rank(
+    config: &LoraConfig,
+    site: Site,
+    factor: Factor,
+    tensor: &Tensor,
+) -> Result<(), LoraError> {
+    let r = config.r;
+    let expected = match (factor, tensor.dims()) {
+        (Factor::A, [rank, _]) | (Factor::B, [_, rank]) if *rank == r => return Ok(()),
+        (Factor::A, [_, inputs]) => vec![r, *inputs],
+        (Factor::B, [out, _]) => vec![*out, r],
+        (_, other) => other.iter().take(1).copied().chain([r]).collect(),
+    };
+    Err(LoraError::Shape {
+        name: site.tensor_name(factor),
+        found: tensor.dims().to_vec(),
+        expected,
+        from: "r in the adapter's config",
+    })
+}

@@ -1,0 +1,190 @@
+//! What can go wrong with an adapter or a training run, in words a person can act on.
+
+use std::path::PathBuf;
+
+/// An adapter that cannot be read, written or fitted to a model.
+#[derive(Debug, thiserror::Error)]
+pub enum LoraError {
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that should hold JSON does not.
+    #[error("{}: not valid JSON: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where the text goes wrong.
+        source: serde_json::Error,
+    },
+    /// The weights are not a whole safetensors file.
+    #[error("{}: not a whole safetensors file: {source}; copy it again", path.display())]
+    SafeTensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: safetensors::SafeTensorError,
+    },
+    /// An error inside one file, with the file's name in front.
+    #[error("{}: {source}", path.display())]
+    In {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<LoraError>,
+    },
+    /// `adapter_config.json` asks for something that changes the arithmetic and that we do not do.
+    #[error(
+        "adapter config field `{field}` is {found}, which is not supported (expected {expected})"
+    )]
+    Unsupported {
+        /// The field.
+        field: String,
+        /// Its value, as JSON.
+        found: String,
+        /// What would have been accepted.
+        expected: &'static str,
+    },
+    /// A field of `adapter_config.json` is missing or has a value that makes no sense.
+    #[error("adapter config field `{field}` is {found}, expected {expected}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// Its value, as JSON, or `missing`.
+        found: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// A name that is none of the seven projections.
+    #[error(
+        "unknown target module `{name}`; known: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, or all-linear for all of them"
+    )]
+    Target {
+        /// The name.
+        name: String,
+    },
+    /// A tensor that the config promises is not there.
+    #[error("tensor `{name}` is missing (expected {expected} tensors, found {found})")]
+    MissingTensor {
+        /// The tensor.
+        name: String,
+        /// How many there should be.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A tensor that the config does not promise.
+    #[error("unexpected tensor `{name}`: {why}")]
+    UnexpectedTensor {
+        /// The tensor.
+        name: String,
+        /// Why it does not belong.
+        why: String,
+    },
+    /// A tensor of the wrong shape.
+    #[error("tensor `{name}` has shape {found:?}, expected {expected:?} ({from})")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape it should have.
+        expected: Vec<usize>,
+        /// Where the expectation comes from.
+        from: &'static str,
+    },
+    /// A tensor that is neither F32 nor F16 nor BF16.
+    #[error("tensor `{name}` has type {found}, expected F32, F16 or BF16")]
+    Dtype {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// The adapter has another number of layers than the model.
+    #[error(
+        "this adapter is for a model of {found} layers, the model has {expected}; pass the base model it was trained on"
+    )]
+    Layers {
+        /// Layers in the adapter.
+        found: usize,
+        /// Layers in the model.
+        expected: usize,
+    },
+    /// An operation on tensors failed.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// The model refused.
+    #[error(transparent)]
+    Model(#[from] smollm_model::ModelError),
+}
+
+impl LoraError {
+    pub(crate) fn in_file(self, path: impl Into<PathBuf>) -> Self {
+        Self::In {
+            path: path.into(),
+            source: Box::new(self),
+        }
+    }
+}
+
+/// A training run that cannot start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting outside its range.
+    #[error("{name} is {found}, expected {expected}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// Its range.
+        expected: &'static str,
+    },
+    /// There is nothing to train on.
+    #[error("no training rows: nothing to learn from")]
+    NoRows,
+    /// A row that cannot be trained on.
+    #[error("{set} row {index}: {why}")]
+    Row {
+        /// `training` or `evaluation`.
+        set: &'static str,
+        /// Which row, from 0.
+        index: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A loss or gradient stopped being a number. The weights are those after the step before.
+    #[error(
+        "step {step}: {what} is {value}; lower the learning rate, or look at the rows of this step"
+    )]
+    NotFinite {
+        /// The optimiser step, from 1.
+        step: usize,
+        /// The loss or the tensor.
+        what: String,
+        /// What it is instead of a number.
+        value: f64,
+    },
+    /// The backward pass did not reach a trainable tensor: a defect in the model's operations.
+    #[error("step {step}: trainable tensor `{name}` got no gradient")]
+    NoGradient {
+        /// The optimiser step, from 1.
+        step: usize,
+        /// The tensor.
+        name: String,
+    },
+    /// An operation on tensors failed.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// The model refused.
+    #[error(transparent)]
+    Model(#[from] smollm_model::ModelError),
+    /// The adapter refused.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
+}

@@ -1,0 +1,65 @@
+//! What a training run tells its caller while it goes on.
+
+use serde::{Deserialize, Serialize};
+
+/// One update. Serialises to a line of `train_log.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Which update, from 1.
+    pub step: usize,
+    /// Mean negative log-likelihood over the window's supervised tokens, before the update.
+    pub loss: f64,
+    /// Global L2 norm of the gradients, before clipping.
+    pub grad_norm: f64,
+    /// The learning rate that this update used.
+    pub lr: f64,
+    /// Tokens in the loss.
+    pub supervised_tokens: usize,
+    /// All tokens of the window's rows.
+    pub tokens: usize,
+    /// `tokens` over the time that the update took.
+    pub tokens_per_s: f64,
+}
+
+/// One evaluation. Serialises to a line of `train_log.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalRecord {
+    /// The update after which it was made.
+    pub step: usize,
+    /// Mean negative log-likelihood over all supervised tokens of the evaluation rows.
+    pub eval_loss: f64,
+    /// Tokens in that mean.
+    pub eval_tokens: usize,
+}
+
+/// What just happened. The callback may answer `ControlFlow::Break` to any event: the run then ends,
+/// and a window that is not complete leaves no trace in the weights.
+#[derive(Clone, Debug)]
+pub enum TrainEvent {
+    /// A micro-batch went through the model (in training or evaluation): a chance to stop early.
+    Batch {
+        /// Its tokens.
+        tokens: usize,
+    },
+    /// An update was made.
+    Step(StepRecord),
+    /// The evaluation rows were scored.
+    Eval(EvalRecord),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainOutcome {
+    /// Updates made.
+    pub steps: usize,
+    /// Updates planned.
+    pub planned_steps: usize,
+    /// Whether everything planned was done; otherwise the callback ended the run.
+    pub complete: bool,
+    /// Loss of the last update's window.
+    pub loss: Option<f64>,
+    /// The last evaluation.
+    pub eval_loss: Option<f64>,
+    /// Tokens trained on, rows counted each time they were used.
+    pub tokens: usize,
+}

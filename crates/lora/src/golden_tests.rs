@@ -1,0 +1,98 @@
+//! Schedules, clipping and the optimiser against transformers and torch (`tests/golden/make.py`).
+
+use crate::gradients::Gradients;
+use crate::schedule::LearningRate;
+use candle_core::{Device, Tensor, Var};
+use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+#[derive(Deserialize)]
+struct Cases<T> {
+    cases: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct ScheduleCase {
+    schedule: String,
+    peak: f64,
+    ratio: f64,
+    total: usize,
+    warmup: usize,
+    rates: Vec<f64>,
+}
+
+#[test]
+fn schedules_equal_transformers() {
+    let golden = include_str!("../tests/golden/schedules.json");
+    let golden: Cases<ScheduleCase> = serde_json::from_str(golden).unwrap();
+    assert_eq!(golden.cases.len(), 15);
+    for case in golden.cases {
+        let schedule = case.schedule.parse().unwrap();
+        let ours = LearningRate::new(case.peak, schedule, case.ratio, case.total);
+        assert_eq!(ours.warmup_steps(), case.warmup);
+        for (index, theirs) in case.rates.into_iter().enumerate() {
+            let difference = (ours.at(index) - theirs).abs();
+            assert!(difference <= 1e-15 * case.peak, "{schedule} at {index}");
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct AdamCase {
+    weight_decay: f64,
+    starts: Vec<Vec<f32>>,
+    steps: Vec<AdamStep>,
+}
+
+#[derive(Deserialize)]
+struct AdamStep {
+    lr: f64,
+    grads: Vec<Vec<f32>>,
+    norm: f64,
+    params: Vec<Vec<f32>>,
+}
+
+#[test]
+fn clipping_and_adamw_equal_torch() {
+    let golden = include_str!("../tests/golden/adamw.json");
+    let golden: Cases<AdamCase> = serde_json::from_str(golden).unwrap();
+    for case in golden.cases {
+        let named = case.starts.iter().enumerate();
+        let var = |(i, x): (usize, &Vec<f32>)| (i.to_string(), tensor_var(x));
+        let vars: BTreeMap<String, Var> = named.map(var).collect();
+        let params = ParamsAdamW {
+            weight_decay: case.weight_decay,
+            ..ParamsAdamW::default()
+        };
+        let mut optimizer = AdamW::new(vars.values().cloned().collect(), params).unwrap();
+        for (index, step) in case.steps.iter().enumerate() {
+            let mut window = Gradients::new(&vars, index + 1);
+            window.add(given(&vars, &step.grads)).unwrap();
+            let (norm, grads) = window.clip(1.0).unwrap();
+            assert!((norm / step.norm - 1.0).abs() < 1e-6, "{norm}");
+            optimizer.set_learning_rate(step.lr);
+            optimizer.step(&grads).unwrap();
+            for (var, theirs) in vars.values().zip(&step.params) {
+                let ours = var.to_vec1::<f32>().unwrap();
+                for (a, b) in ours.iter().zip(theirs) {
+                    assert!((a - b).abs() < 2e-7, "step {}: {a} {b}", index + 1);
+                }
+            }
+        }
+    }
+}
+
+fn tensor_var(values: &[f32]) -> Var {
+    Var::new(values, &Device::Cpu).unwrap()
+}
+
+/// A store with the given gradients: those of `sum(var * grad)`.
+fn given(vars: &BTreeMap<String, Var>, grads: &[Vec<f32>]) -> candle_core::backprop::GradStore {
+    let parts = vars.values().zip(grads).map(|(var, grad)| {
+        let grad = Tensor::new(grad.as_slice(), &Device::Cpu).unwrap();
+        (var.as_tensor() * grad).unwrap().sum_all().unwrap()
+    });
+    let total = parts.reduce(|a, b| (a + b).unwrap()).unwrap();
+    total.backward().unwrap()
+}

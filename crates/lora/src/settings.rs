@@ -1,0 +1,104 @@
+//! The settings of a training run.
+
+use crate::error::TrainError;
+use crate::schedule::Schedule;
+
+/// How to train. The defaults are the original's.
+#[derive(Clone, Debug)]
+pub struct TrainConfig {
+    /// Passes over the rows; may be fractional.
+    pub epochs: f64,
+    /// Updates to make, whatever `epochs` says; also the length of the schedule.
+    pub max_steps: Option<usize>,
+    /// Rows that go through the model together, packed.
+    pub batch_size: usize,
+    /// Micro-batches in one update.
+    pub accumulation: usize,
+    /// The peak of the learning rate.
+    pub learning_rate: f64,
+    /// What the learning rate does after the warm-up.
+    pub schedule: Schedule,
+    /// The part of all updates that warms up.
+    pub warmup_ratio: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this global norm; 0 leaves them alone.
+    pub max_grad_norm: f64,
+    /// Deal the rows in a new random order each epoch.
+    pub shuffle: bool,
+    /// Seed of the order and of dropout.
+    pub seed: u64,
+    /// Evaluate after every so many updates; at the end in any case, if there are rows for it.
+    pub eval_steps: Option<usize>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 1.0,
+            max_steps: None,
+            batch_size: 1,
+            accumulation: 16,
+            learning_rate: 2e-4,
+            schedule: Schedule::Cosine,
+            warmup_ratio: 0.03,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            shuffle: true,
+            seed: 42,
+            eval_steps: None,
+        }
+    }
+}
+
+impl TrainConfig {
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
+        let positive = "a positive integer";
+        let settings: [(&'static str, f64, bool, &'static str); 9] = [
+            (
+                "epochs",
+                self.epochs,
+                self.epochs > 0.0 && self.epochs.is_finite(),
+                "a number above 0",
+            ),
+            count("max steps", self.max_steps.unwrap_or(1), positive),
+            count("batch size", self.batch_size, positive),
+            count("accumulation", self.accumulation, positive),
+            not_negative("learning rate", self.learning_rate),
+            not_negative("weight decay", self.weight_decay),
+            not_negative("maximal gradient norm", self.max_grad_norm),
+            (
+                "warm-up ratio",
+                self.warmup_ratio,
+                (0.0..=1.0).contains(&self.warmup_ratio),
+                "between 0 and 1",
+            ),
+            count(
+                "evaluation interval",
+                self.eval_steps.unwrap_or(1),
+                positive,
+            ),
+        ];
+        match settings.into_iter().find(|(_, _, ok, _)| !ok) {
+            None => Ok(()),
+            Some((name, found, _, expected)) => Err(TrainError::Setting {
+                name,
+                found: found.to_string(),
+                expected,
+            }),
+        }
+    }
+}
+
+fn count(
+    name: &'static str,
+    n: usize,
+    expected: &'static str,
+) -> (&'static str, f64, bool, &'static str) {
+    (name, n as f64, n > 0, expected)
+}
+
+fn not_negative(name: &'static str, x: f64) -> (&'static str, f64, bool, &'static str) {
+    let ok = x >= 0.0 && x.is_finite();
+    (name, x, ok, "a finite number, at least 0")
+}
