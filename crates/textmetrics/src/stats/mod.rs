@@ -38,6 +38,7 @@ mod error;
 mod holm;
 mod interval;
 mod paired;
+mod plan;
 mod power;
 mod rng;
 mod rows;

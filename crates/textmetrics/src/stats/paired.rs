@@ -5,7 +5,7 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::error::{StatsError, all_finite};
 use super::interval::{Interval, mean_interval, mean_sd, newcombe_paired};
-use super::power::{minimal_detectable_effect, rows_needed};
+use super::plan::Plan;
 use super::sign_flip::sign_flip;
 use super::verdict::{self, Verdict};
 use super::{binomial, holm::holm};
@@ -97,7 +97,8 @@ pub struct MetricComparison {
     pub p_sign: f64,
     /// Standard deviation of the row differences.
     pub sd_delta: f64,
-    /// Smallest true difference that this many rows show with the wanted power; `None` without variance.
+    /// Smallest true difference that this many rows show with the wanted power; `None` without
+    /// variance, or where even a clean sweep of all rows could not be significant.
     pub mde: Option<f64>,
     /// Rows needed to show [`CompareOptions::effect`]; `None` where the data cannot say.
     pub rows_needed: Option<u64>,
@@ -142,21 +143,11 @@ pub fn compare_paired(
             needed: 1,
         });
     };
-    // Proportional to the standard deviation, so the slow part is done once.
-    let unit_mde = if n < 2 {
-        None
-    } else {
-        Some(minimal_detectable_effect(
-            1.0,
-            n as u64,
-            options.alpha,
-            options.power,
-        )?)
-    };
+    let plan = Plan::new(n as u64, metrics.len(), options)?;
     let mut compared = Vec::with_capacity(metrics.len());
     for metric in metrics {
         check(metric, n)?;
-        compared.push(compare_one(metric, unit_mde, options)?);
+        compared.push(compare_one(metric, &plan, options)?);
     }
     let adjusted = holm(&compared.iter().map(|m| m.p).collect::<Vec<_>>())?;
     for (metric, p_holm) in compared.iter_mut().zip(adjusted) {
@@ -220,7 +211,7 @@ fn check(metric: &MetricPair<'_>, n: usize) -> Result<(), StatsError> {
 /// Everything about one metric but the adjusted p-value and the verdict, which need the others.
 fn compare_one(
     metric: &MetricPair<'_>,
-    unit_mde: Option<f64>,
+    plan: &Plan,
     options: &CompareOptions,
 ) -> Result<MetricComparison, StatsError> {
     let differences: Vec<f64> = metric
@@ -239,7 +230,6 @@ fn compare_one(
     let (delta, sd_delta) = mean_sd(&differences);
     let (p, test) = test_of(metric.kind, &differences, wins, losses, options)?;
     let ci = interval_of(metric, &differences, options)?;
-    let sd_power = planning_sd(metric.kind, sd_delta, options.effect);
     Ok(MetricComparison {
         name: metric.name.into(),
         before: mean_sd(metric.before).0,
@@ -255,14 +245,8 @@ fn compare_one(
         losses,
         p_sign: binomial::sign_test(wins, losses),
         sd_delta,
-        mde: unit_mde
-            .filter(|_| sd_delta > 0.0)
-            .map(|unit| unit * sd_delta),
-        rows_needed: if sd_power > 0.0 {
-            rows_needed(options.effect, sd_power, options.alpha, options.power)?
-        } else {
-            None
-        },
+        mde: plan.mde(sd_delta),
+        rows_needed: plan.rows_needed(metric.kind, sd_delta, (wins + losses) as f64 / n as f64)?,
         verdict: Verdict::CannotTell,
         says: String::new(),
     })
@@ -321,16 +305,6 @@ fn interval_of(
     } else {
         interval
     }))
-}
-
-/// The standard deviation to plan with. For a yes/no metric an effect δ needs at least a share δ of changed rows, so
-/// its variance is at least δ − δ², however few rows changed so far.
-fn planning_sd(kind: Kind, sd: f64, effect: f64) -> f64 {
-    if kind == Kind::Binary {
-        sd.max((effect - effect * effect).max(0.0).sqrt())
-    } else {
-        sd
-    }
 }
 
 #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
