@@ -88,6 +88,12 @@ pub enum PromptError {
         /// The tokenizer's words.
         problem: String,
     },
+    /// The tokenizer could not be written as a `tokenizer.json`.
+    #[error("the tokenizer cannot be written as a tokenizer.json: {problem}")]
+    Serialize {
+        /// The tokenizer's words.
+        problem: String,
+    },
     /// Ordinary text came out as a control id, in spite of every guard.
     #[error(
         "text that starts with {start:?} would become the control token `{token}` (id {id}); \

@@ -163,6 +163,18 @@ impl ChatTokenizer {
         Ok(pieces)
     }
 
+    /// The tokenizer as the text of a `tokenizer.json`, which transformers reads.
+    ///
+    /// # Errors
+    /// If it cannot be serialised.
+    pub fn to_json(&self) -> Result<String> {
+        self.parsing
+            .to_string(false)
+            .map_err(|e| PromptError::Serialize {
+                problem: e.to_string(),
+            })
+    }
+
     /// Text of ids. An id outside the vocabulary gives nothing, and so do control tokens if
     /// `skip_special`.
     ///
