@@ -69,7 +69,7 @@ pub struct Args {
     /// Start again even if the output file is there
     #[arg(long)]
     pub overwrite: bool,
-    /// Cut prompts at their end and stop at <|im_end|> alone, as the original program does
+    /// Cut prompts at their end and stop at `<|im_end|>` alone, as the original program does
     #[arg(long, value_enum)]
     pub compat: Option<Compat>,
     /// Print the outcome as one JSON object

@@ -42,10 +42,9 @@ fn key(row: &Row) -> String {
         &row.response,
     ];
     // Lengths in front keep the fields apart whatever they hold.
-    let text: String = fields
-        .iter()
+    let text = fields
         .map(|field| format!("{}:{field}", field.len()))
-        .collect();
+        .concat();
     stage::sha256_bytes(text.as_bytes())
         .chars()
         .take(16)

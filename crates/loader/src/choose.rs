@@ -46,7 +46,7 @@ pub(crate) fn choose(spec: &ModelSpec) -> Result<Choice, LoadError> {
     }
     let adapter = Adapter::load(&dir).map_err(|source| LoadError::Adapter {
         dir: dir.clone(),
-        source,
+        source: Box::new(source),
     })?;
     if let Some(base) = named_base(spec)? {
         return Ok(plain(spec, base, Some((dir, adapter))));

@@ -21,7 +21,7 @@ pub enum LoadError {
         /// The adapter's folder.
         dir: PathBuf,
         /// What is wrong with it.
-        source: lora::LoraError,
+        source: Box<lora::LoraError>,
     },
     /// Names that contradict each other.
     #[error("{0}")]
@@ -55,7 +55,7 @@ pub enum LoadError {
         /// The name in its config.
         name: String,
         /// What is wrong with it.
-        source: smollm_model::ModelError,
+        source: Box<smollm_model::ModelError>,
     },
     /// The adapter was made for another model.
     #[error(
@@ -68,7 +68,7 @@ pub enum LoadError {
         /// The base model.
         base: String,
         /// The first thing that does not fit.
-        source: lora::LoraError,
+        source: Box<lora::LoraError>,
     },
     /// The tokenizer was made for another model.
     #[error(

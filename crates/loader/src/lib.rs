@@ -38,8 +38,9 @@ mod stop;
 
 use std::path::{Path, PathBuf};
 
-pub use candle_core::DType;
+pub use candle_core::{DType, Tensor};
 pub use error::LoadError;
+pub use lora::{Adapter, detach};
 pub use opened::{Loaded, Opened};
 pub use stop::{END_OF_TEXT, END_OF_TURN, stop_ids};
 

@@ -52,7 +52,7 @@ impl Opened {
             Some((dir, _)) if choice.named_by_adapter => LoadError::Base {
                 dir: dir.clone(),
                 name: choice.base.clone(),
-                source,
+                source: Box::new(source),
             },
             _ => LoadError::Model(source),
         })?;
@@ -63,7 +63,7 @@ impl Opened {
                 .map_err(|source| LoadError::Mismatch {
                     dir: dir.clone(),
                     base: choice.base.clone(),
-                    source,
+                    source: Box::new(source),
                 })?;
         }
         let prompter = prompter(&files)?;
@@ -146,7 +146,10 @@ impl Opened {
             None => None,
             Some((dir, adapter)) => {
                 let fits = adapter.attach(&mut model);
-                fits.map_err(|source| LoadError::Adapter { dir, source })?;
+                fits.map_err(|source| LoadError::Adapter {
+                    dir,
+                    source: Box::new(source),
+                })?;
                 Some(adapter)
             }
         };
