@@ -1,0 +1,196 @@
+//! The stage's command line.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use loader::{DType, ModelSpec};
+use lora::{Schedule, TargetModules, TrainConfig};
+
+/// Where evaluation rows are looked for when `--eval_csv` is not given.
+pub(crate) const DEFAULT_EVAL: &str = "data/eval.csv";
+
+/// Rank and alpha of a new adapter.
+pub(crate) const DEFAULT_R: usize = 16;
+pub(crate) const DEFAULT_ALPHA: f64 = 32.0;
+
+/// Fine-tune with LoRA.
+///
+/// Writes the adapter (adapter_config.json and adapter_model.safetensors, as PEFT reads them),
+/// train_log.jsonl and manifest.json into the output folder. With the same seed and the same machine
+/// the adapter has the same bytes, whatever the number of threads.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "train", version)]
+pub struct Args {
+    /// The model: hub id, folder, .gguf file, or an adapter folder to go on from [default: HuggingFaceTB/SmolLM2-135M-Instruct]
+    #[arg(long, value_name = "MODEL", aliases = ["model_name", "model"])]
+    pub model_name: Option<String>,
+    /// The base model, where the model is an adapter folder that names another one; alone, the model
+    #[arg(long, value_name = "MODEL", alias = "base_model")]
+    pub base_model: Option<String>,
+    /// Revision of a hub model
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// Rows to train on: .csv, .jsonl or .json
+    #[arg(long, value_name = "FILE", default_value = "data/train.csv", aliases = ["train_csv", "train-file", "train_file"])]
+    pub train_csv: PathBuf,
+    /// Rows to compute the evaluation loss on [default: data/eval.csv, if there]
+    #[arg(long, value_name = "FILE", aliases = ["eval_csv", "eval-file", "eval_file"])]
+    pub eval_csv: Option<PathBuf>,
+    /// Folder to write into; made if need be
+    #[arg(long, value_name = "DIR", default_value = "adapter", aliases = ["output_dir", "out", "out-dir", "out_dir"])]
+    pub output_dir: PathBuf,
+    /// Longest row in tokens; see --on-truncate
+    #[arg(long, value_name = "N", default_value_t = 1024, alias = "max_seq_len")]
+    pub max_seq_len: usize,
+    /// Passes over the rows; may be a fraction
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub epochs: f64,
+    /// Optimiser steps, whatever --epochs says; also the length of the schedule
+    #[arg(long, value_name = "N", alias = "max_steps")]
+    pub max_steps: Option<usize>,
+    /// Peak of the learning rate
+    #[arg(long, value_name = "X", default_value_t = 2e-4, aliases = ["learning-rate", "learning_rate"])]
+    pub lr: f64,
+    /// What the learning rate does after the warm-up: constant, linear or cosine
+    #[arg(long, value_name = "NAME", default_value_t, aliases = ["lr_schedule", "lr-scheduler-type", "lr_scheduler_type"])]
+    pub lr_schedule: Schedule,
+    /// Part of all steps in which the learning rate rises from 0
+    #[arg(long, value_name = "R", default_value_t = 0.03, alias = "warmup_ratio")]
+    pub warmup_ratio: f64,
+    /// Rows that go through the model together (packed, no padding)
+    #[arg(long, value_name = "N", default_value_t = 1, aliases = ["batch-size", "batch_size"])]
+    pub bs: usize,
+    /// Batches in one optimiser step
+    #[arg(long, value_name = "N", default_value_t = 16, aliases = ["gradient-accumulation-steps", "gradient_accumulation_steps"])]
+    pub ga: usize,
+    /// Decoupled weight decay
+    #[arg(long, value_name = "X", default_value_t = 0.0, alias = "weight_decay")]
+    pub weight_decay: f64,
+    /// Scale gradients down to this norm; 0 leaves them alone
+    #[arg(long, value_name = "X", default_value_t = 1.0, alias = "max_grad_norm")]
+    pub max_grad_norm: f64,
+    /// Steps between evaluations
+    #[arg(long, value_name = "N", default_value_t = 50, alias = "eval_steps")]
+    pub eval_steps: usize,
+    /// Steps between lines for people; the log file has every step
+    #[arg(long, value_name = "N", default_value_t = 10, alias = "logging_steps")]
+    pub logging_steps: usize,
+    /// Rank [default: 16, or that of --init-adapter]
+    #[arg(long, value_name = "N", alias = "lora_r")]
+    pub lora_r: Option<usize>,
+    /// Numerator of the scale alpha / r [default: 32, or that of --init-adapter]
+    #[arg(long, value_name = "X", alias = "lora_alpha")]
+    pub lora_alpha: Option<f64>,
+    /// Probability of dropping an input feature of the adapter in training
+    #[arg(long, value_name = "P", default_value_t = 0.05, alias = "lora_dropout")]
+    pub lora_dropout: f64,
+    /// Projections to adapt, with commas, or all-linear [default: q_proj,k_proj,v_proj,o_proj, or those of --init-adapter]
+    #[arg(long, value_name = "LIST", alias = "target_modules")]
+    pub target_modules: Option<TargetModules>,
+    /// Scale by alpha / sqrt(r) instead of alpha / r
+    #[arg(long, alias = "use_rslora")]
+    pub rslora: bool,
+    /// Start from this adapter; r, alpha and targets must agree with it
+    #[arg(long, value_name = "DIR", aliases = ["init_adapter", "adapter-dir", "adapter_dir"])]
+    pub init_adapter: Option<PathBuf>,
+    /// Keep the rows in the order of the file
+    #[arg(long, alias = "no_shuffle")]
+    pub no_shuffle: bool,
+    /// Seed of the initial adapter, the order of rows and dropout
+    #[arg(long, value_name = "S", default_value_t = 42)]
+    pub seed: u64,
+    /// How the frozen weights are stored; adapter and arithmetic are f32
+    #[arg(long, value_enum, default_value_t)]
+    pub dtype: Precision,
+    /// What happens to a row that is too long
+    #[arg(long, value_enum, default_value_t, alias = "on_truncate")]
+    pub on_truncate: OnTruncate,
+    /// Build training rows as the original program does, its defects included
+    #[arg(long, value_enum)]
+    pub compat: Option<Compat>,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How frozen weights are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 32 bits
+    #[default]
+    #[value(alias = "float32")]
+    F32,
+    /// 16 bits, with f32's range
+    #[value(alias = "bfloat16")]
+    Bf16,
+}
+
+impl Precision {
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
+
+/// What is done with a row that is too long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnTruncate {
+    /// Shorten the context; drop the row where instruction and response alone do not fit
+    #[default]
+    Context,
+    /// Drop the row
+    Drop,
+    /// Keep the first tokens, as the original program does
+    #[value(alias = "keep_start")]
+    KeepStart,
+    /// Stop with an error
+    Error,
+}
+
+/// Whose behaviour to reproduce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Compat {
+    /// The Python program that this one replaces
+    Original,
+}
+
+impl Args {
+    /// The model to load. `--base_model` alone names the model, too.
+    pub(crate) fn model(&self) -> ModelSpec {
+        let named = self.model_name.as_deref().or(self.base_model.as_deref());
+        ModelSpec {
+            base_model: self.model_name.as_ref().and(self.base_model.clone()),
+            revision: self.revision.clone(),
+            dtype: self.dtype.dtype(),
+            ..ModelSpec::new(named.unwrap_or(loader::DEFAULT_MODEL))
+        }
+    }
+
+    /// What the trainer needs to know.
+    pub(crate) fn train_config(&self) -> TrainConfig {
+        TrainConfig {
+            epochs: self.epochs,
+            max_steps: self.max_steps,
+            batch_size: self.bs,
+            accumulation: self.ga,
+            learning_rate: self.lr,
+            schedule: self.lr_schedule,
+            warmup_ratio: self.warmup_ratio,
+            weight_decay: self.weight_decay,
+            max_grad_norm: self.max_grad_norm,
+            shuffle: !self.no_shuffle,
+            seed: self.seed,
+            eval_steps: Some(self.eval_steps),
+        }
+    }
+
+    /// The evaluation rows' file, if there is one: a default that was not typed may be missing.
+    pub(crate) fn eval_file(&self) -> Option<PathBuf> {
+        let default = PathBuf::from(DEFAULT_EVAL);
+        self.eval_csv
+            .clone()
+            .or_else(|| default.exists().then_some(default))
+    }
+}

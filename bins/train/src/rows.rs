@@ -1,0 +1,128 @@
+//! From a file of rows to token ids with labels, counting whatever is shortened or left out.
+
+use std::path::Path;
+
+use chat_prompt::{Message, OverflowPolicy, PromptError, Prompter, RowOutcome, user_turn};
+use dolly_data::{Row, load_rows};
+use lora::Sample;
+use serde::Serialize;
+use stage::{OrExit, StageError};
+
+use crate::args::{Args, OnTruncate};
+
+/// What became of a file's rows.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct RowCounts {
+    /// Records in the file.
+    pub read: usize,
+    /// Records without instruction or response.
+    pub blank: usize,
+    /// Rows that were shortened.
+    pub shortened: usize,
+    /// Rows that do not fit and were left out.
+    pub too_long: usize,
+    /// Rows used.
+    pub used: usize,
+    /// Tokens in the rows used.
+    pub tokens: usize,
+    /// Tokens that count in the loss.
+    pub supervised_tokens: usize,
+}
+
+/// Rows ready for the trainer.
+pub(crate) struct Encoded {
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) counts: RowCounts,
+}
+
+/// Reads and encodes a file. `context` is the most tokens the model can take.
+pub(crate) fn encode_file(
+    path: &Path,
+    prompter: &Prompter,
+    args: &Args,
+    context: usize,
+) -> Result<Encoded, StageError> {
+    let loaded = load_rows(path).or_bad_data()?;
+    let mut encoded = Encoded {
+        samples: Vec::with_capacity(loaded.rows.len()),
+        counts: RowCounts {
+            read: loaded.rows.len() + loaded.dropped.len(),
+            blank: loaded.dropped.len(),
+            ..RowCounts::default()
+        },
+    };
+    let limit = args.max_seq_len.min(context);
+    for row in &loaded.rows {
+        let sample = if args.compat.is_some() {
+            original_row(row, prompter, limit, &mut encoded.counts)
+        } else {
+            our_row(row, prompter, limit, args.on_truncate, &mut encoded.counts)
+        };
+        let place = || format!("{}: row {}", path.display(), row.id);
+        let sample = sample.map_err(|e| StageError::bad_data(e).context(place()))?;
+        encoded.samples.extend(sample);
+    }
+    if encoded.samples.is_empty() {
+        return Err(StageError::bad_data(format!(
+            "{}: none of {} rows fits into {limit} tokens; raise --max_seq_len",
+            path.display(),
+            loaded.rows.len()
+        )));
+    }
+    let Encoded { samples, counts } = &mut encoded;
+    counts.used = samples.len();
+    counts.tokens = samples.iter().map(|s| s.ids.len()).sum();
+    counts.supervised_tokens = samples.iter().map(|s| s.labels.len()).sum();
+    Ok(encoded)
+}
+
+fn our_row(
+    row: &Row,
+    prompter: &Prompter,
+    limit: usize,
+    policy: OnTruncate,
+    counts: &mut RowCounts,
+) -> Result<Option<Sample>, PromptError> {
+    let policy = match policy {
+        OnTruncate::Context => OverflowPolicy::Context,
+        OnTruncate::Drop => OverflowPolicy::Drop,
+        OnTruncate::KeepStart => OverflowPolicy::KeepStart,
+        OnTruncate::Error => OverflowPolicy::Error,
+    };
+    let context = row.context.as_deref();
+    match prompter.training_row(&row.instruction, context, &row.response, limit, policy)? {
+        RowOutcome::Kept(row) => {
+            counts.shortened += usize::from(row.truncated.is_some());
+            Ok(Some(Sample::from(&row)))
+        }
+        RowOutcome::Dropped { .. } => {
+            counts.too_long += 1;
+            Ok(None)
+        }
+    }
+}
+
+/// The original's row: the response stands after an assistant's turn that is empty and closed, every
+/// token is a label but the end-of-turn token (which doubles as padding), and the end is cut off.
+fn original_row(
+    row: &Row,
+    prompter: &Prompter,
+    limit: usize,
+    counts: &mut RowCounts,
+) -> Result<Option<Sample>, PromptError> {
+    let turns = [
+        Message::user(user_turn(&row.instruction, row.context.as_deref())),
+        Message::assistant(""),
+    ];
+    let text = prompter.render(&turns, false)? + &row.response;
+    let mut ids = prompter.encode_rendered(&text)?;
+    counts.shortened += usize::from(ids.len() > limit);
+    ids.truncate(limit);
+    let padding = prompter.end_of_turn()?;
+    let labels: Vec<usize> = (1..ids.len()).filter(|&i| ids[i] != padding).collect();
+    if labels.is_empty() {
+        counts.too_long += 1;
+        return Ok(None);
+    }
+    Ok(Some(Sample { ids, labels }))
+}

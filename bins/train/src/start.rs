@@ -1,0 +1,88 @@
+//! The adapter that training starts from.
+
+use std::path::Path;
+
+use loader::Opened;
+use lora::{Adapter, LoraConfig, LoraError, TargetModules};
+use stage::{OrExit, StageError};
+
+use crate::args::{Args, DEFAULT_ALPHA, DEFAULT_R};
+
+/// A new adapter, or the one that was named, or the one that the model was named by; with the base
+/// model's name in its config.
+pub(crate) fn adapter(args: &Args, opened: &Opened) -> Result<Adapter, StageError> {
+    let carried = || {
+        opened
+            .adapter()
+            .map(|(dir, adapter)| (dir.to_owned(), adapter.clone()))
+    };
+    let given = match &args.init_adapter {
+        Some(folder) => Some((folder.clone(), load(folder)?)),
+        None => carried(),
+    };
+    let mut adapter = match given {
+        Some((folder, adapter)) => {
+            agree(args, adapter.config(), &folder)?;
+            let named = || format!("adapter {}", folder.display());
+            let fits = adapter.check(opened.config());
+            fits.map_err(|e| StageError::bad_data(e).context(named()))?;
+            adapter
+        }
+        None => Adapter::init(opened.config(), new_config(args), args.seed).or_usage()?,
+    };
+    adapter.set_dropout(args.lora_dropout).or_usage()?;
+    let revision = args.revision.clone();
+    adapter.set_base_model(Some(opened.base_name().to_owned()), revision);
+    Ok(adapter)
+}
+
+fn load(folder: &Path) -> Result<Adapter, StageError> {
+    Adapter::load(folder).map_err(|error| {
+        let missing = matches!(&error, LoraError::Io { .. }) && !folder.is_dir();
+        let error = StageError::bad_data(error);
+        if missing {
+            error.context(format!("no adapter folder {}", folder.display()))
+        } else {
+            error
+        }
+    })
+}
+
+/// The config of a new adapter; also what can be checked before any model is loaded.
+pub(crate) fn new_config(args: &Args) -> LoraConfig {
+    let targets = args.target_modules.clone();
+    LoraConfig {
+        r: args.lora_r.unwrap_or(DEFAULT_R),
+        lora_alpha: args.lora_alpha.unwrap_or(DEFAULT_ALPHA),
+        lora_dropout: args.lora_dropout,
+        target_modules: targets.unwrap_or_else(TargetModules::attention),
+        use_rslora: args.rslora,
+        ..LoraConfig::default()
+    }
+}
+
+/// What was typed must be what the adapter says; what was not typed is taken from it.
+fn agree(args: &Args, config: &LoraConfig, origin: &Path) -> Result<(), StageError> {
+    let different = |flag: &str, typed: String, found: String| {
+        Err(StageError::usage(format!(
+            "{flag} is {typed}, but the adapter {} has {found}; leave the flag out or start from another adapter",
+            origin.display()
+        )))
+    };
+    if let Some(r) = args.lora_r.filter(|r| *r != config.r) {
+        return different("--lora_r", r.to_string(), config.r.to_string());
+    }
+    if let Some(alpha) = args.lora_alpha.filter(|a| *a != config.lora_alpha) {
+        let found = config.lora_alpha.to_string();
+        return different("--lora_alpha", alpha.to_string(), found);
+    }
+    let targets = args.target_modules.as_ref();
+    if let Some(targets) = targets.filter(|t| **t != config.target_modules) {
+        let found = config.target_modules.to_string();
+        return different("--target-modules", targets.to_string(), found);
+    }
+    if args.rslora && !config.use_rslora {
+        return different("--rslora", "set".into(), "use_rslora = false".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! What the stage reports, to people, to scripts and to the manifest.
+
+use std::path::Path;
+
+use lora::{Adapter, TrainOutcome};
+use serde::Serialize;
+use stage::Manifest;
+
+use crate::args::Args;
+use crate::rows::RowCounts;
+
+/// The outcome of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// The adapter's folder.
+    pub output_dir: String,
+    /// Updates made, updates planned, last losses.
+    #[serde(flatten)]
+    pub outcome: TrainOutcome,
+    /// Numbers that were trained.
+    pub trainable_parameters: usize,
+    /// Seconds of training, evaluation included.
+    pub seconds: f64,
+    /// Tokens trained on in each of them.
+    pub tokens_per_s: f64,
+    /// What became of the training rows.
+    pub train_rows: RowCounts,
+    /// What became of the evaluation rows.
+    pub eval_rows: Option<RowCounts>,
+}
+
+impl Summary {
+    pub(crate) fn new(
+        folder: &Path,
+        outcome: TrainOutcome,
+        adapter: &Adapter,
+        seconds: f64,
+        rows: (RowCounts, Option<RowCounts>),
+    ) -> Self {
+        Self {
+            output_dir: folder.display().to_string(),
+            trainable_parameters: adapter.parameters(),
+            seconds,
+            tokens_per_s: outcome.tokens as f64 / seconds.max(1e-9),
+            outcome,
+            train_rows: rows.0,
+            eval_rows: rows.1,
+        }
+    }
+
+    /// A few lines for people.
+    pub(crate) fn text(&self) -> String {
+        let loss = |name: &str, loss: Option<f64>| {
+            loss.map_or_else(String::new, |loss| format!(", {name} {loss:.4}"))
+        };
+        format!(
+            "{} of {} steps{}{}; {} tokens at {:.0} tokens/s\nadapter: {} ({} parameters)",
+            self.outcome.steps,
+            self.outcome.planned_steps,
+            loss("loss", self.outcome.loss),
+            loss("evaluation loss", self.outcome.eval_loss),
+            self.outcome.tokens,
+            self.tokens_per_s,
+            self.output_dir,
+            self.trainable_parameters,
+        )
+    }
+}
+
+impl RowCounts {
+    /// One line for people, where there is something to tell.
+    pub(crate) fn text(&self, what: &str) -> String {
+        let mut line = format!("{} {what} rows", self.used);
+        for (count, fate) in [
+            (self.blank, "blank, left out"),
+            (self.shortened, "shortened"),
+            (self.too_long, "too long, left out"),
+        ] {
+            if count > 0 {
+                line += &format!("; {count} {fate}");
+            }
+        }
+        line
+    }
+}
+
+/// The manifest with everything that decides the result.
+pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
+    let config = adapter.config();
+    Manifest::new("train")
+        .argument("max_seq_len", args.max_seq_len)
+        .argument("epochs", args.epochs)
+        .argument("max_steps", args.max_steps)
+        .argument("lr", args.lr)
+        .argument("lr_schedule", args.lr_schedule.name())
+        .argument("warmup_ratio", args.warmup_ratio)
+        .argument("bs", args.bs)
+        .argument("ga", args.ga)
+        .argument("weight_decay", args.weight_decay)
+        .argument("max_grad_norm", args.max_grad_norm)
+        .argument("eval_steps", args.eval_steps)
+        .argument("lora_r", config.r)
+        .argument("lora_alpha", config.lora_alpha)
+        .argument("lora_dropout", config.lora_dropout)
+        .argument("target_modules", config.target_modules.to_string())
+        .argument("rslora", config.use_rslora)
+        .argument("shuffle", !args.no_shuffle)
+        .argument("dtype", format!("{:?}", args.dtype).to_lowercase())
+        .argument(
+            "on_truncate",
+            format!("{:?}", args.on_truncate).to_lowercase(),
+        )
+        .argument("compat", args.compat.map(|_| "original"))
+        .seed("seed", args.seed)
+}

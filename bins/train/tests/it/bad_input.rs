@@ -1,0 +1,99 @@
+//! Everything that is refused, with its exit code and what it names.
+
+use crate::support::{fixture, folder, train};
+
+/// Runs with more flags; the exit code must be `code`, and the message must hold `word`.
+fn refused(extra: &[&str], code: i32, word: &str) {
+    let (_dir, out) = folder();
+    let failed = train(&out, "1").args(extra).assert().code(code);
+    let message = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(message.contains(word), "{extra:?}: {message}");
+    assert!(
+        !out.join("adapter_config.json").exists(),
+        "{extra:?} left an adapter"
+    );
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    refused(&["--lora_r", "0"], 2, "`r`");
+    refused(&["--lora_dropout", "1.5"], 2, "lora_dropout");
+    refused(&["--epochs", "-1"], 2, "epochs is -1");
+    refused(&["--bs", "0"], 2, "batch size is 0");
+    refused(&["--warmup-ratio", "2"], 2, "warm-up ratio is 2");
+    refused(&["--target-modules", "lm_head"], 2, "lm_head");
+    refused(&["--lr-schedule", "polynomial"], 2, "polynomial");
+    refused(&["--dtype", "f8"], 2, "f8");
+}
+
+#[test]
+fn bad_data_is_3() {
+    refused(&["--eval_csv", "nowhere.csv"], 3, "nowhere.csv");
+    refused(&["--init-adapter", "nowhere"], 3, "nowhere");
+    refused(&["--max_seq_len", "3"], 3, "--max_seq_len");
+    refused(&["--max_seq_len", "60", "--on-truncate", "error"], 3, "row");
+}
+
+#[test]
+fn files_that_are_missing_or_wrong_are_named() {
+    let (dir, out) = folder();
+    let empty = dir.path().join("empty.csv");
+    std::fs::write(&empty, "").unwrap();
+    let other = dir.path().join("other.csv");
+    std::fs::write(&other, "question,answer\na,b\n").unwrap();
+    for (path, word) in [
+        (empty, "empty.csv"),
+        (other, "question"),
+        (dir.path().join("no.csv"), "no.csv"),
+    ] {
+        let mut command = assert_cmd::Command::cargo_bin("train").unwrap();
+        command.arg("--model_name").arg(fixture("tiny-model"));
+        command
+            .arg("--train_csv")
+            .arg(path)
+            .arg("--output_dir")
+            .arg(&out);
+        let failed = command.assert().code(3);
+        let message = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+        assert!(message.contains(word), "{message}");
+        assert!(!out.exists());
+    }
+}
+
+#[test]
+fn an_adapter_for_another_model_is_refused_with_both_shapes() {
+    let (dir, out) = folder();
+    let wide = dir.path().join("wide");
+    let model = smollm_model::ModelConfig::from_dir(&fixture("tiny-model")).unwrap();
+    let wider = smollm_model::ModelConfig {
+        hidden_size: 128,
+        ..model
+    };
+    let config = lora::LoraConfig {
+        r: 4,
+        ..lora::LoraConfig::default()
+    };
+    lora::Adapter::init(&wider, config, 1)
+        .unwrap()
+        .save(&wide)
+        .unwrap();
+    let failed = train(&out, "1")
+        .arg("--init-adapter")
+        .arg(&wide)
+        .assert()
+        .code(3);
+    let message = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(
+        message.contains("[4, 128]") && message.contains("[4, 96]"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_output_folder_that_is_a_file_is_1_and_stays() {
+    let (dir, out) = folder();
+    std::fs::write(&out, "mine").unwrap();
+    train(&out, "1").assert().code(1);
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "mine");
+    drop(dir);
+}
