@@ -11,6 +11,10 @@ use crate::config::Config;
 
 /// Flags that override keys of the file.
 #[derive(Args, Debug, Default)]
+#[allow(
+    clippy::doc_markdown,
+    reason = "these texts are help messages, where backticks are noise"
+)]
 pub(crate) struct Overrides {
     /// Run folder [out]
     #[arg(long, value_name = "DIR")]

