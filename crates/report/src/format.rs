@@ -44,6 +44,12 @@ pub(crate) fn label(name: &str) -> &str {
         .map_or(name, |m| m.label())
 }
 
+/// The same without what the page says once for all (stemmed, F).
+pub(crate) fn short_label(name: &str) -> &str {
+    let label = label(name);
+    label.split_once(" (").map_or(label, |(short, _)| short)
+}
+
 /// `up`, `down` or `tie`: the class that colours a difference.
 pub(crate) fn direction(delta: f64) -> &'static str {
     match delta {

@@ -61,6 +61,7 @@ fn body(data: &ReportData) -> Markup {
 
 fn header(data: &ReportData) -> Markup {
     let (class, word) = headline(data);
+    let all_rows = &data.comparison.all;
     html! {
         header {
             h1 { (data.title) }
@@ -73,7 +74,7 @@ fn header(data: &ReportData) -> Markup {
                 @if data.identical {
                     p { "Every prediction is the same, character for character." }
                 } @else {
-                    p { "The second system, compared with the first: " (data.comparison.all.says) "." }
+                    p { (sentence(all_rows)) }
                 }
                 @for note in &data.notes { p.soft { (note) } }
             }
@@ -93,6 +94,34 @@ fn headline(data: &ReportData) -> (&'static str, &'static str) {
         Verdict::Same => ("same", "The same scores"),
         Verdict::NotSeen => ("same", "No clear difference"),
         Verdict::CannotTell => ("same", "Cannot tell"),
+    }
+}
+
+/// The verdict in a sentence, with the names that people read.
+fn sentence(comparison: &PairedComparison) -> String {
+    let named = |verdict: Verdict| {
+        let of = comparison.metrics.iter().filter(|m| m.verdict == verdict);
+        of.map(|m| format::short_label(&m.name))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match comparison.verdict {
+        verdict @ (Verdict::Better | Verdict::Worse) => format!(
+            "The second system is {verdict} than the first in {}.",
+            named(verdict)
+        ),
+        Verdict::Mixed => format!(
+            "The second system is better than the first in {}, and worse in {}.",
+            named(Verdict::Better),
+            named(Verdict::Worse)
+        ),
+        _ => {
+            let mut says = comparison.says.clone() + ".";
+            if let Some(first) = says.get_mut(..1) {
+                first.make_ascii_uppercase();
+            }
+            says
+        }
     }
 }
 
@@ -125,7 +154,7 @@ fn short(comparison: Option<&PairedComparison>, threshold: usize, all: usize) ->
         @if let Some(short) = comparison.filter(|short| short.n < all) {
             section {
                 h2 { "Short answers only" }
-                p { "The " (short.n) " rows whose gold answer has at most " (threshold) " words, adjusted among themselves: " (short.says) "." }
+                p { "The " (short.n) " rows whose gold answer has at most " (threshold) " words, adjusted among themselves. " (sentence(short)) }
                 (table::metrics(short))
             }
         }

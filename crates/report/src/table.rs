@@ -12,7 +12,7 @@ pub(crate) fn metrics(comparison: &PairedComparison) -> Markup {
             table.metrics {
                 thead { tr {
                     th scope="col" { "Metric" } th scope="col" { "Before" } th scope="col" { "After" }
-                    th scope="col" { "Δ" } th scope="col" { "95 % interval of Δ" }
+                    th scope="col" { "Δ" } th scope="col" { "Interval of Δ" }
                     th scope="col" { "p" } th scope="col" { "adjusted p" }
                     th scope="col" { "Won, tied, lost" } th scope="col" { "Verdict" }
                 } }
@@ -30,16 +30,24 @@ fn row(metric: &MetricComparison) -> Markup {
     };
     html! {
         tr {
-            td { (format::label(&metric.name)) }
+            td title=(format::label(&metric.name)) { (format::short_label(&metric.name)) }
             td.num data-th="before" { (format::score(metric.before)) }
             td.num data-th="after" { (format::score(metric.after)) }
             td class={ "num " (format::direction(metric.delta)) } data-th="Δ" { (format::signed(metric.delta, 4)) }
-            td.num data-th="interval" title=[metric.ci_method.as_deref()] { (format::interval(metric)) }
+            td.num.span data-th="interval" title=[metric.ci_method.as_deref()] { (format::interval(metric)) }
             td.num data-th="p" title=(metric.test) { (format::p(metric.p)) }
             td.num data-th="adjusted p" { (format::p(metric.p_holm)) }
-            td data-th="won, tied, lost" { (wins_ties_losses(metric)) }
-            td class=(class) { (metric.says) }
+            td.span data-th="won, tied, lost" { (wins_ties_losses(metric)) }
+            td class=(class) title=(metric.says) { (verdict(metric)) }
         }
+    }
+}
+
+/// The verdict without the figures that stand in the same line.
+fn verdict(metric: &MetricComparison) -> String {
+    match (metric.verdict, metric.rows_needed) {
+        (Verdict::CannotTell, Some(rows)) => format!("cannot tell; about {rows} rows needed"),
+        (verdict, _) => verdict.to_string(),
     }
 }
 

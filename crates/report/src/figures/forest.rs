@@ -18,7 +18,7 @@ struct Layout {
 
 const WIDE: Layout = Layout {
     width: 1000.0,
-    left: 200.0,
+    left: 185.0,
     right: 80.0,
     line: 34.0,
     stacked: false,
@@ -76,9 +76,9 @@ fn one(metric: &MetricComparison, x: &Axis, top: f64, layout: &Layout) -> Markup
             rect.band x=(at(from)) y=(at(y - 9.0)) width=(at(to - from)) height="18" rx="3" {}
         }
         @if layout.stacked {
-            text.name x=(at(layout.left)) y=(at(top + 15.0)) { (format::label(&metric.name)) }
+            text.name x=(at(layout.left)) y=(at(top + 15.0)) { (format::short_label(&metric.name)) }
         } @else {
-            text.name x="0" y=(at(y + 4.0)) { (format::label(&metric.name)) }
+            text.name x="0" y=(at(y + 4.0)) { (format::short_label(&metric.name)) }
         }
         @if let Some(ci) = metric.ci {
             line class={ "whisker s-" (direction) } x1=(at(x.at(ci.lo))) x2=(at(x.at(ci.hi))) y1=(at(y)) y2=(at(y)) {

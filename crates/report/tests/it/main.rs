@@ -1,0 +1,85 @@
+//! The page as a browser gets it.
+
+use report::{Provenance, ReportData, ReportRow, TrainPoint, render};
+use textmetrics::stats::{CompareOptions, compare_rows};
+use textmetrics::{ScoreOptions, score_row};
+
+const ATTACK: &str = r#"</script><script>alert(1)</script><img src=x onerror=alert(2)>"'&"#;
+
+fn data(answers: &[(&str, &str, &str)]) -> ReportData {
+    let score_options = ScoreOptions::default();
+    let rows: Vec<ReportRow> = answers
+        .iter()
+        .map(|&(gold, before, after)| ReportRow {
+            id: Some(ATTACK.into()),
+            instruction: format!("Why? {ATTACK}"),
+            context: Some(ATTACK.into()),
+            gold: gold.into(),
+            before: before.into(),
+            after: after.into(),
+            before_score: score_row(gold, before, &score_options),
+            after_score: score_row(gold, after, &score_options),
+        })
+        .collect();
+    let before: Vec<_> = rows.iter().map(|r| r.before_score).collect();
+    let after: Vec<_> = rows.iter().map(|r| r.after_score).collect();
+    let options = CompareOptions::default();
+    ReportData {
+        title: ATTACK.into(),
+        before: ATTACK.into(),
+        after: ATTACK.into(),
+        identical: false,
+        comparison: compare_rows(&before, &after, &options).expect("valid"),
+        options,
+        score_options,
+        rows,
+        training: vec![TrainPoint {
+            step: 1,
+            loss: Some(2.0),
+            eval_loss: Some(f64::NAN),
+        }],
+        provenance: vec![Provenance {
+            title: ATTACK.into(),
+            facts: vec![(ATTACK.into(), ATTACK.into())],
+        }],
+        notes: vec![ATTACK.into()],
+    }
+}
+
+#[test]
+fn text_from_models_stays_text() {
+    let page = render(&data(&[
+        (ATTACK, ATTACK, "Paris"),
+        ("Paris", "Rome", ATTACK),
+    ]));
+    for tag in ["<script", "<img", "</script"] {
+        assert!(!page.contains(tag), "{tag}");
+    }
+    assert!(page.contains("&lt;script&gt;"));
+}
+
+#[test]
+fn nothing_is_loaded_from_anywhere() {
+    let page = render(&data(&[("a b", "a", "a b")]));
+    for reference in [
+        "http://", "https://", "url(", "@import", "<link", "src=", "href=",
+    ] {
+        let without_text = page.replace("src=x onerror", "");
+        assert!(!without_text.contains(reference), "{reference}");
+    }
+    assert!(page.contains("default-src 'none'"));
+}
+
+#[test]
+fn one_row_empty_answers_and_no_number_are_drawn_without_nan() {
+    let page = render(&data(&[("Paris", "", "")]));
+    assert!(page.contains("(empty)") && page.contains("The same scores"));
+    assert!(!page.contains("NaN") && !page.contains("inf"));
+}
+
+#[test]
+fn a_large_page_stays_small() {
+    let row = ("one two three four", "one two five", "one two three");
+    let page = render(&data(&vec![row; 1_500]));
+    assert!(page.len() < 6_000_000, "{}", page.len());
+}
