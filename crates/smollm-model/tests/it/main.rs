@@ -1,6 +1,8 @@
 //! The model against transformers on the tiny fixture, and its promises: one result for a row in any
 //! batch, exact gradients, clear errors.
 
+#![allow(clippy::unwrap_used)] // a test: a panic is its failure
+
 mod goldens;
 mod gradients;
 mod invariance;

@@ -8,8 +8,8 @@
 //!   output (`dX = dY W`, `O = P V`); the left one may be strided, so transposed products
 //!   (`dA = dUᵀ X`) need no copy. Lanes run along `j`.
 //!
-//! Each output element is one chain of fused multiply-adds over `p`, in an order that depends on
-//! `p` alone: not on the number of rows, on the tile that the row falls into, or on the number of
+//! Each output element is a chain of fused multiply-adds over `p` (in [`outer`] one chain for each
+//! 256 terms, the chains then added), in an order that depends on `p` alone: not on the number of rows, on the tile that the row falls into, or on the number of
 //! threads. A row's result is therefore bit-identical alone and in any batch. (The `gemm` crate
 //! that candle uses takes another code path for one row.)
 //!
