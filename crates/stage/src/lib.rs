@@ -40,6 +40,6 @@ mod run;
 pub use error::{Exit, OrExit, StageError};
 pub use files::{create_folder, sha256_bytes, sha256_file, write_bytes, write_json, write_text};
 pub use manifest::{FileRecord, Manifest};
-pub use output::{emit, emit_json, results_aside};
+pub use output::{Results, emit, emit_json, send_results};
 pub use progress::Progress;
 pub use run::{finish, run_main};

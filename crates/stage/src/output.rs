@@ -1,19 +1,29 @@
 //! Standard output: results only. What people read goes to standard error.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
 
 use crate::StageError;
 
-static ASIDE: AtomicBool = AtomicBool::new(false);
+/// Where results go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Results {
+    /// Standard output, where they belong.
+    Stdout,
+    /// Standard error: a program that runs several stages has a result of its own.
+    Stderr,
+    /// Nowhere: such a program shows them in another form.
+    Nowhere,
+}
 
-/// Sends results to standard error from now on (`true`), or back to standard output (`false`).
-///
-/// For a program that runs several stages and has a result of its own.
-pub fn results_aside(aside: bool) {
-    ASIDE.store(aside, Ordering::SeqCst);
+static RESULTS: AtomicU8 = AtomicU8::new(Results::Stdout as u8);
+
+/// Sends results ([`emit`], [`emit_json`]) elsewhere from now on.
+pub fn send_results(to: Results) {
+    RESULTS.store(to as u8, Ordering::SeqCst);
 }
 
 /// Prints one result line (a newline is added) and flushes.
@@ -24,8 +34,11 @@ pub fn results_aside(aside: bool) {
 /// # Errors
 /// [`crate::Exit::Failed`] when standard output cannot be written, other than a closed pipe.
 pub fn emit(text: &str) -> Result<(), StageError> {
-    if ASIDE.load(Ordering::SeqCst) {
-        crate::progress::say(text);
+    let to = RESULTS.load(Ordering::SeqCst);
+    if to != Results::Stdout as u8 {
+        if to == Results::Stderr as u8 {
+            crate::progress::say(text);
+        }
         return Ok(());
     }
     let mut out = io::stdout().lock();

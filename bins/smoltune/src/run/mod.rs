@@ -63,9 +63,9 @@ pub(crate) fn all_steps(config: &Config, json: bool) -> Result<(), StageError> {
         say(&format!("[{}/{}]", number + 1, plan::STEPS));
         let begun = Instant::now();
         // Standard output is for the outcome of the run, not for that of each stage.
-        stage::results_aside(true);
+        stage::send_results(step.results);
         let done = step.ensure(folder, run_command);
-        stage::results_aside(false);
+        stage::send_results(stage::Results::Stdout);
         done.map_err(|e| e.context(step.name))?;
         timings.insert(step.name.into(), json!(begun.elapsed().as_secs_f64()));
     }

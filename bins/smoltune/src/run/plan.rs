@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use stage::Results;
+
 use crate::config::Config;
 use crate::run::Step;
 
@@ -61,6 +63,7 @@ fn prepare(config: &Config) -> Step {
         .map(|name| out.join(name))
         .into(),
         resumes: false,
+        results: Results::Stderr,
     }
 }
 
@@ -88,6 +91,7 @@ fn generate(name: &'static str, config: &Config, model: &str, model_files: Vec<P
         inputs: [vec![test], model_files].concat(),
         outputs: vec![out],
         resumes: true,
+        results: Results::Stderr,
     }
 }
 
@@ -131,6 +135,7 @@ fn train(config: &Config) -> Step {
         inputs: [vec![rows], model_files(&config.model.name)].concat(),
         outputs: outputs.map(|name| out.join(name)).into(),
         resumes: false,
+        results: Results::Stderr,
     }
 }
 
@@ -152,6 +157,7 @@ fn evaluate(which: &'static str, config: &Config) -> Step {
         inputs: vec![answers],
         outputs: vec![scores],
         resumes: false,
+        results: Results::Nowhere,
     }
 }
 
@@ -175,6 +181,7 @@ fn compare(config: &Config) -> Step {
         inputs: answers.into(),
         outputs: outputs.into(),
         resumes: false,
+        results: Results::Nowhere,
     }
 }
 

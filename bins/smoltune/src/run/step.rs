@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use stage::{Manifest, StageError};
+use stage::{Manifest, Results, StageError};
 
 use crate::say;
 
@@ -21,6 +21,8 @@ pub(crate) struct Step {
     pub(crate) outputs: Vec<PathBuf>,
     /// Lines are appended to the output, and the stage goes on where it stopped.
     pub(crate) resumes: bool,
+    /// Where the stage's own results go while it runs as a step.
+    pub(crate) results: Results,
 }
 
 /// What became of a step.
@@ -51,7 +53,7 @@ impl Step {
             .filter(|before| before.same_work(&record));
         if let Some(before) = &before
             && before.outputs.len() == self.outputs.len()
-            && before.outputs_intact(&path_of(&path))
+            && before.outputs_intact(folder)
         {
             say(&format!("{}: complete and unchanged, skipped", self.name));
             return Ok(Done::Skipped);
@@ -65,6 +67,9 @@ impl Step {
         for output in &self.outputs {
             record.add_output(output)?;
         }
+        for output in &mut record.outputs {
+            output.path = inside(&output.path, folder);
+        }
         record.write(&path)?;
         Ok(Done::Ran)
     }
@@ -72,15 +77,14 @@ impl Step {
     /// The record of this step before it is done. Paths in the run folder are written relative to
     /// it, so that a folder that was moved is still complete.
     fn record(&self, folder: &Path) -> Result<Manifest, StageError> {
-        let prefix = format!("{}/", folder.display());
-        let relative = |word: &String| Value::String(word.replace(&prefix, ""));
+        let relative = |word: &String| Value::String(inside(word, folder));
         let command: Vec<Value> = self.command.iter().map(relative).collect();
         let mut record = Manifest::new(self.name).argument("command", command);
         for input in &self.inputs {
             record.add_input(input)?;
         }
         for input in &mut record.inputs {
-            input.path = input.path.replace(&prefix, "");
+            input.path = inside(&input.path, folder);
         }
         Ok(record)
     }
@@ -95,9 +99,10 @@ impl Step {
     }
 }
 
-/// The folder that a record's outputs are relative to.
-fn path_of(record: &Path) -> PathBuf {
-    record.parent().map(Path::to_owned).unwrap_or_default()
+/// A path relative to `folder` where it lies inside; anything else as it is.
+fn inside(path: &str, folder: &Path) -> String {
+    let short = Path::new(path).strip_prefix(folder);
+    short.map_or_else(|_| path.to_owned(), |short| short.display().to_string())
 }
 
 /// A command line as a shell would take it.
@@ -124,6 +129,7 @@ mod tests {
             inputs: vec![folder.join("in")],
             outputs: vec![folder.join("out")],
             resumes: false,
+            results: Results::Stderr,
         }
     }
 

@@ -1,0 +1,147 @@
+//! `run` and `quickstart`: the whole pipeline, its memory, its outcome.
+
+use crate::Bench;
+
+const CONFIG: &str = r#"
+out = "done"
+[data]
+test = 6
+train = 12
+[generate]
+max_new_tokens = 8
+[train]
+accumulation = 4
+lora_r = 4
+lr = 1e-3
+"#;
+
+const LINE: &str = "run --config smoltune.toml --model_name {fixtures}/tiny-model \
+    --source {fixtures}/dolly-mini.jsonl";
+
+fn skipped(stderr: &[u8]) -> usize {
+    String::from_utf8_lossy(stderr).matches("skipped").count()
+}
+
+#[test]
+fn a_run_leaves_a_table_a_report_and_a_record_and_is_not_repeated() {
+    let bench = Bench::new();
+    bench.write("smoltune.toml", CONFIG);
+    let first = bench.run(LINE).success();
+    let stdout = String::from_utf8_lossy(&first.get_output().stdout).into_owned();
+    assert!(stdout.starts_with("6 held-out questions"), "{stdout}");
+    assert!(
+        stdout.contains("token F1") && stdout.contains("report.html"),
+        "{stdout}"
+    );
+    assert_eq!(skipped(&first.get_output().stderr), 0);
+    for file in [
+        "report.html",
+        "comparison.json",
+        "smoltune.toml",
+        "data/manifest.json",
+    ] {
+        assert!(bench.path("done").join(file).is_file(), "{file}");
+    }
+    assert_eq!(
+        bench.lines("done/adapter/train_log.jsonl").len(),
+        3,
+        "12 rows, 4 a step"
+    );
+    let adapter = std::fs::read(bench.path("done/adapter/adapter_model.safetensors")).unwrap();
+
+    let second = bench.run(LINE).success();
+    assert_eq!(skipped(&second.get_output().stderr), 7);
+    assert_eq!(stdout, String::from_utf8_lossy(&second.get_output().stdout));
+
+    // Another learning rate: only what depends on it is done again.
+    let third = bench.run(&format!("{LINE} --lr 5e-3")).success();
+    assert_eq!(
+        skipped(&third.get_output().stderr),
+        3,
+        "prepare, baseline and its scores"
+    );
+    let changed = std::fs::read(bench.path("done/adapter/adapter_model.safetensors")).unwrap();
+    assert_ne!(adapter, changed);
+
+    // The first again: the same bytes.
+    bench.run(LINE).success();
+    let again = std::fs::read(bench.path("done/adapter/adapter_model.safetensors")).unwrap();
+    assert_eq!(adapter, again);
+}
+
+#[test]
+fn a_lost_file_is_made_again_and_an_interrupted_generate_goes_on() {
+    let bench = Bench::new();
+    bench.write("smoltune.toml", CONFIG);
+    bench.run(LINE).success();
+    let answers = bench.path("done/tuned/predictions.jsonl");
+    let whole = std::fs::read_to_string(&answers).unwrap();
+    std::fs::remove_file(&answers).unwrap();
+    let done = bench.run(LINE).success();
+    // What follows from the answers has not changed, since the answers are the same again.
+    assert_eq!(skipped(&done.get_output().stderr), 6);
+    assert_eq!(std::fs::read_to_string(&answers).unwrap(), whole);
+}
+
+#[test]
+fn run_json_is_one_object() {
+    let bench = Bench::new();
+    bench.write("smoltune.toml", CONFIG);
+    let outcome = bench.json(LINE);
+    for key in [
+        "folder",
+        "report",
+        "before",
+        "after",
+        "comparison",
+        "seconds",
+    ] {
+        assert!(!outcome[key].is_null(), "{key}");
+    }
+    assert_eq!(outcome["comparison"]["n"], 6);
+    let before = &outcome["before"]["all"]["f1"];
+    assert_eq!(before, &outcome["comparison"]["metrics"]["f1"]["before"]);
+}
+
+#[test]
+fn quickstart_offline_needs_nothing_and_says_what_it_took() {
+    let bench = Bench::new();
+    let done = bench
+        .run("quickstart --offline --test 4 --train 8 --max-new-tokens 4")
+        .success();
+    let stderr = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    assert!(
+        stderr.contains("tiny model inside this program"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("rows inside this program"), "{stderr}");
+    assert!(bench.path("runs/quickstart/report.html").is_file());
+    let choices = std::fs::read_to_string(bench.path("runs/quickstart/quickstart.json")).unwrap();
+    assert!(choices.contains("instead_of"), "{choices}");
+}
+
+#[test]
+fn a_wrong_configuration_is_wrong_usage_and_names_the_key() {
+    let bench = Bench::new();
+    bench.write("a.toml", "[train]\nlearning_rate = 1.0\n");
+    let message = bench.fails("run --config a.toml", 2);
+    assert!(
+        message.contains("a.toml") && message.contains("learning_rate"),
+        "{message}"
+    );
+    bench.write("b.toml", "[data]\ntest = \"many\"\n");
+    assert!(bench.fails("run --config b.toml", 2).contains("test"));
+    assert!(
+        bench
+            .fails("run --set train.lora_r=0", 2)
+            .contains("train.lora_r")
+    );
+    assert!(
+        bench
+            .fails("run --config nowhere.toml", 3)
+            .contains("nowhere.toml")
+    );
+    bench.write("c.toml", [0xff, 0xfe]);
+    assert!(bench.fails("run --config c.toml", 3).contains("c.toml"));
+    assert!(!bench.path("runs").exists(), "nothing is begun");
+}
