@@ -18,6 +18,11 @@ pub(crate) fn write(
     dtype: DType,
 ) -> Result<PathBuf, StageError> {
     let (part, whole) = (out.join(PART), out.join(WHOLE));
+    // The library makes a file that only its owner may read; it gets the usual rights back.
+    let rights = std::fs::File::create(&part)
+        .and_then(|file| file.metadata())
+        .map_err(|e| cannot_write(&whole, &e.to_string()))?
+        .permissions();
     // transformers refuses a file that does not say it came from torch.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let views = weights
@@ -28,18 +33,23 @@ pub(crate) fn write(
         .and_then(|()| {
             let flushed = std::fs::File::open(&part).and_then(|file| file.sync_all());
             flushed
+                .and_then(|()| std::fs::set_permissions(&part, rights))
                 .and_then(|()| std::fs::rename(&part, &whole))
                 .map_err(|e| e.to_string())
         });
     written.map_err(|e| {
         // Half a file helps nobody, and may be what fills the disk.
         let _ = std::fs::remove_file(&part);
-        StageError::failed(format!(
-            "cannot write {}: {e}; check that the folder is writable and has space",
-            whole.display()
-        ))
+        cannot_write(&whole, &e)
     })?;
     Ok(whole)
+}
+
+fn cannot_write(path: &Path, reason: &str) -> StageError {
+    StageError::failed(format!(
+        "cannot write {}: {reason}; check that the folder is writable and has space",
+        path.display()
+    ))
 }
 
 /// A tensor that is converted when it is written: one at a time, not all at once.

@@ -88,12 +88,15 @@ pub fn answer(args: &Args) -> Result<Summary, StageError> {
     let (mut questions, dropped) = prompts::questions(&args.test_csv)?;
     let opened = loader::open(&args.model()).map_err(load_error)?;
     let adapter = opened.adapter().map(|(dir, _)| dir.display().to_string());
+    let all = questions.len();
+    let asked = args.limit.unwrap_or(all).min(all);
+    // A prompt that cannot be made is told before anything is written.
+    let prompts = prompts::prompts(&questions[..asked], &opened, args)?;
     let mut manifest = resume::manifest(args, &opened)?;
     resume::begin(args, &manifest)?;
-    let all = questions.len();
     let mut answers = Answers::open(&args.out_file, &questions)?;
     let resumed = answers.count();
-    questions.truncate(args.limit.unwrap_or(all));
+    questions.truncate(asked);
     let missing: Vec<usize> = answers
         .missing()
         .into_iter()
@@ -105,7 +108,7 @@ pub fn answer(args: &Args) -> Result<Summary, StageError> {
         answers.finish()?;
         (0, 0.0)
     } else {
-        complete(args, opened, &questions, &missing, &mut answers)?
+        complete(args, opened, (&questions, &prompts), &missing, &mut answers)?
     };
     manifest = manifest
         .fact("complete", answers.count() == all)
@@ -173,18 +176,14 @@ fn load_error(error: LoadError) -> StageError {
 fn complete(
     args: &Args,
     opened: Opened,
-    questions: &[Question],
+    rows: (&[Question], &[Prompt]),
     missing: &[usize],
     answers: &mut Answers,
 ) -> Result<(usize, f64), StageError> {
-    let positions = opened.config().max_position_embeddings;
-    let prompts = missing
-        .iter()
-        .map(|at| prompts::prompt(&questions[*at], opened.prompter(), args, positions));
-    let prompts = prompts.collect::<Result<Vec<Prompt>, _>>()?;
+    let (questions, prompts) = rows;
     let loaded = opened.load(args.dtype()).map_err(load_error)?;
     let stop_ids = loader::stop_ids(&loaded.prompter, loaded.model.config(), args.as_original());
-    let ids: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt.ids.clone()).collect();
+    let ids: Vec<Vec<u32>> = missing.iter().map(|at| prompts[*at].ids.clone()).collect();
 
     let started = Instant::now();
     let progress = Progress::new("answering", missing.len() as u64);
@@ -198,7 +197,7 @@ fn complete(
                 GenerationEvent::Token { .. } => tokens += 1,
                 GenerationEvent::Finished(answer) => {
                     let at = missing[answer.index];
-                    let kept = record(&loaded, &questions[at], &prompts[answer.index], &answer)
+                    let kept = record(&loaded, &questions[at], &prompts[at], &answer)
                         .and_then(|record| answers.add(at, record));
                     progress.inc(1);
                     let rate = tokens as f64 / started.elapsed().as_secs_f64();

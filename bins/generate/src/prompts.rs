@@ -4,6 +4,7 @@ use std::path::Path;
 
 use chat_prompt::{PromptPolicy, Prompter};
 use dolly_data::Row;
+use loader::Opened;
 use stage::{OrExit, StageError};
 
 use crate::args::Args;
@@ -51,8 +52,19 @@ fn key(row: &Row) -> String {
         .collect()
 }
 
+/// The prompts of all rows.
+pub(crate) fn prompts(
+    questions: &[Question],
+    opened: &Opened,
+    args: &Args,
+) -> Result<Vec<Prompt>, StageError> {
+    let positions = opened.config().max_position_embeddings;
+    let one = |question| prompt(question, opened.prompter(), args, positions);
+    questions.iter().map(one).collect()
+}
+
 /// The prompt of a row, shortened to leave the model room for an answer.
-pub(crate) fn prompt(
+fn prompt(
     question: &Question,
     prompter: &Prompter,
     args: &Args,

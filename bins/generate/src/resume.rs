@@ -53,6 +53,13 @@ pub(crate) fn manifest(args: &Args, opened: &Opened) -> Result<Manifest, StageEr
 pub(crate) fn begin(args: &Args, wanted: &Manifest) -> Result<(), StageError> {
     let out = &args.out_file;
     let path = manifest_path(out);
+    if std::fs::metadata(out).is_ok_and(|meta| !meta.is_file()) {
+        let text = format!(
+            "{} is no regular file; choose another --out_file",
+            out.display()
+        );
+        return Err(StageError::usage(text));
+    }
     if args.overwrite {
         remove(out)?;
     }
