@@ -1,5 +1,7 @@
 //! Exported models load as what they were made from.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use clap::Parser;
 use export::{Args, merge};
 use loader::ModelSpec;

@@ -1,5 +1,7 @@
 //! The stage as a whole, on the tiny model.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::path::Path;
 
 use clap::Parser;
@@ -101,10 +103,12 @@ fn other_work_is_not_mixed_in() {
     );
 }
 
+/// One thing that is wrong with a command.
+type Change = fn(&mut Args);
+
 #[test]
 fn bad_input_is_told_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    type Change = fn(&mut Args);
     let cases: [(Change, Exit, &str); 7] = [
         (
             |args| args.max_prompt_len = 5,

@@ -1,5 +1,7 @@
 //! Names, bases and adapters that do and do not belong together, on the tiny model.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::path::{Path, PathBuf};
 
 use loader::{DType, ModelSpec, load, open};
