@@ -1,5 +1,7 @@
 //! The program as its users see it: files, standard output, exit codes. On the tiny model.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 mod bad_input;
 mod damage;
 mod original;
