@@ -1,5 +1,7 @@
 //! The stage's command line.
 
+#![allow(clippy::doc_markdown)] // these comments are the text of --help
+
 use std::path::PathBuf;
 
 use clap::ValueEnum;

@@ -73,7 +73,7 @@ impl Recorder {
         self.progress
             .status(format!("loss {loss:.4}, {speed:.0} tokens/s"));
         self.progress.inc(1);
-        if self.logging_steps > 0 && step % self.logging_steps == 0 {
+        if self.logging_steps > 0 && step.is_multiple_of(self.logging_steps) {
             let norm = record.grad_norm;
             self.progress.note(format!(
                 "step {step}: loss {loss:.4}, gradient norm {norm:.3}, lr {lr:.3e}, {speed:.0} tokens/s"

@@ -1,5 +1,6 @@
 //! What the stage reports, to people, to scripts and to the manifest.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use lora::{Adapter, TrainOutcome};
@@ -77,7 +78,7 @@ impl RowCounts {
             (self.too_long, "too long, left out"),
         ] {
             if count > 0 {
-                line += &format!("; {count} {fate}");
+                let _ = write!(line, "; {count} {fate}");
             }
         }
         line

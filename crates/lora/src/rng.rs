@@ -2,7 +2,7 @@
 //!
 //! A tensor's initial values must not depend on the order in which tensors are visited, so each
 //! draw is addressed (seed, name, index) instead of taken from a stream. The mixer is the finaliser
-//! of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+//! of `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
 
 /// 2^64 divided by the golden ratio: the increment of `SplitMix64`.
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -183,7 +183,10 @@ impl<'a> Run<'a> {
     }
 
     fn evaluates_after(&self, step: usize, total: usize) -> bool {
-        let due = self.config.eval_steps.is_some_and(|n| step % n == 0);
+        let due = self
+            .config
+            .eval_steps
+            .is_some_and(|n| step.is_multiple_of(n));
         !self.eval_rows.is_empty() && (due || step == total)
     }
 

@@ -72,8 +72,7 @@ fn pefts_initial_adapter_round_trips() {
     }
 }
 
-/// Losses, norms, the clipped gradients of the first step (through the moments that AdamW would
-/// make of them they reach the weights, too) and the final adapter.
+/// Losses, norms and the final adapter.
 #[test]
 fn ten_steps_follow_peft_on_real_weights() {
     let trace: Value =
@@ -150,8 +149,10 @@ fn the_first_gradients_are_pefts() {
     assert_eq!(golden.len(), trainable.vars().len());
     // The norm of this step, 0.83, is below the limit of 1: clipping left the gradients alone.
     for (name, var) in trainable.vars() {
-        let far = distances(grads.get(var).unwrap(), &golden[name]);
-        let worst = far.into_iter().fold(0f32, f32::max);
-        assert!(worst < 1e-5, "{name}: {worst}");
+        let norm = |d: Vec<f32>| d.iter().map(|&d| f64::from(d).powi(2)).sum::<f64>().sqrt();
+        let theirs = &golden[name];
+        let size = norm(distances(theirs, &theirs.zeros_like().unwrap()));
+        let far = norm(distances(grads.get(var).unwrap(), theirs));
+        assert!(far <= 1e-4 * size, "{name}: {far} of {size}");
     }
 }

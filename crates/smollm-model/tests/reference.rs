@@ -1,4 +1,4 @@
-//! The real `SmolLM2-135M-Instruct` (Q4_1, dequantised) against transformers on the same weights.
+//! The real SmolLM2-135M-Instruct (`Q4_1`, dequantised) against transformers on the same weights.
 //! Needs `SMOLTUNE_REFERENCE` (the folder with `golden/`) and `SMOLTUNE_GGUF` (the weights).
 
 #![allow(clippy::unwrap_used, missing_docs)] // a test: a panic is its failure

@@ -15,6 +15,8 @@ fn a_run_leaves_adapter_log_and_manifest() {
         "2",
         "--max_seq_len",
         "4096",
+        "--lora_r",
+        "4",
         "--json",
     ]);
     let done = command.assert().success();

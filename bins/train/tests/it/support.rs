@@ -20,7 +20,7 @@ pub(crate) fn train(out: &Path, steps: &str) -> Command {
         .arg(fixture("dolly-mini.csv"))
         .arg("--output_dir")
         .arg(out)
-        .args(["--ga", "2", "--max-steps", steps, "--lora_r", "4"]);
+        .args(["--ga", "2", "--max-steps", steps]);
     command
 }
 
