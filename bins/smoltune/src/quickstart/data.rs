@@ -8,7 +8,7 @@ use stage::StageError;
 use super::choice::Choice;
 use super::embedded;
 
-const HUB_ID: &str = "databricks/databricks-dolly-15k";
+pub(super) const HUB_ID: &str = "databricks/databricks-dolly-15k";
 
 /// Dolly from the hub, else the rows inside this program.
 pub(super) fn choose(cache: &Path, hub: Result<&(), &String>) -> Result<Choice, StageError> {

@@ -58,6 +58,10 @@ pub(crate) fn run(args: &Args) -> Result<(), StageError> {
     say(&data.told("rows"));
     base.model.name.clone_from(&model.value);
     base.data.source.clone_from(&data.value);
+    if data.value == data::HUB_ID {
+        // Dolly's rows are about three times as long as ours.
+        base.data.train = 80;
+    }
     let config = settings::load(&base, None, flags)?;
     stage::create_folder(&config.out)?;
     stage::write_json(&config.out.join("quickstart.json"), &[model, data])?;
@@ -74,8 +78,8 @@ fn recipe() -> Config {
             ..Model::default()
         },
         data: Data {
-            test: 40,
-            train: 160,
+            test: 48,
+            train: 200,
             ..Data::default()
         },
         generate: Generate {
