@@ -1,6 +1,6 @@
 //! The stage's command line.
 
-#![allow(clippy::doc_markdown)] // these comments are the text of --help
+#![allow(clippy::doc_markdown, reason = "these comments are the help text")]
 
 use std::path::PathBuf;
 

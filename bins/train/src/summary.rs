@@ -1,6 +1,5 @@
 //! What the stage reports, to people, to scripts and to the manifest.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use lora::{Adapter, TrainOutcome};
@@ -71,17 +70,14 @@ impl Summary {
 impl RowCounts {
     /// One line for people, where there is something to tell.
     pub(crate) fn text(&self, what: &str) -> String {
-        let mut line = format!("{} {what} rows", self.used);
-        for (count, fate) in [
+        let fates = [
             (self.blank, "blank, left out"),
             (self.shortened, "shortened"),
             (self.too_long, "too long, left out"),
-        ] {
-            if count > 0 {
-                let _ = write!(line, "; {count} {fate}");
-            }
-        }
-        line
+        ];
+        let told = fates.iter().filter(|(count, _)| *count > 0);
+        let told = told.map(|(count, fate)| format!("; {count} {fate}"));
+        format!("{} {what} rows{}", self.used, told.collect::<String>())
     }
 }
 

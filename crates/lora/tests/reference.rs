@@ -1,5 +1,6 @@
 //! The LoRA trace on real weights and rows: `SMOLTUNE_REFERENCE` (folder with `golden/` and `data/`)
 //! and `SMOLTUNE_GGUF` (`SmolLM2-135M-Instruct.Q4_1.gguf`) say where they are.
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 use candle_core::{DType, Device, Tensor};
 use chat_prompt::{OverflowPolicy, Prompter, RowOutcome};

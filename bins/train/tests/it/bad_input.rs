@@ -18,7 +18,7 @@ fn refused(extra: &[&str], code: i32, word: &str) {
 fn wrong_usage_is_2() {
     refused(&["--lora_r", "0"], 2, "`r`");
     refused(&["--lora_dropout", "1.5"], 2, "lora_dropout");
-    refused(&["--epochs", "-1"], 2, "epochs is -1");
+    refused(&["--epochs=-1"], 2, "epochs is -1");
     refused(&["--bs", "0"], 2, "batch size is 0");
     refused(&["--warmup-ratio", "2"], 2, "warm-up ratio is 2");
     refused(&["--target-modules", "lm_head"], 2, "lm_head");

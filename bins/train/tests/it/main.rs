@@ -1,4 +1,5 @@
 //! The stage as a program, on the tiny model and rows of `fixtures/`.
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod bad_input;
 mod interrupt;

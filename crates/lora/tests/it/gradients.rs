@@ -80,7 +80,7 @@ fn with_b_zero_the_gradient_of_a_is_zero_and_that_of_b_is_not() {
 
 #[test]
 fn nothing_frozen_gets_a_gradient() {
-    let (model, trainable, grads) = gradients(&adapter(&model(DType::F32), true));
+    let (model, _, grads) = gradients(&adapter(&model(DType::F32), true));
     for (name, weight) in model.named_weights() {
         assert!(grads.get(weight).is_none(), "{name}");
     }

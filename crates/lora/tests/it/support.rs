@@ -7,26 +7,26 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-pub fn fixture(path: &str) -> PathBuf {
+pub(crate) fn fixture(path: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures")).join(path)
 }
 
-pub fn json(path: &str) -> serde_json::Value {
+pub(crate) fn json(path: &str) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(fixture(path)).unwrap()).unwrap()
 }
 
-pub fn tensors(path: &str) -> BTreeMap<String, Tensor> {
+pub(crate) fn tensors(path: &str) -> BTreeMap<String, Tensor> {
     let map = candle_core::safetensors::load(fixture(path), &Device::Cpu).unwrap();
     map.into_iter().collect()
 }
 
-pub fn model(dtype: DType) -> Llama {
+pub(crate) fn model(dtype: DType) -> Llama {
     let checkpoint = Checkpoint::open(&ModelFiles::Dir(fixture("tiny-model"))).unwrap();
     Llama::load(&checkpoint, dtype, &Device::Cpu).unwrap()
 }
 
 /// The rows of a golden: `[{"ids": […], "supervised": [start, end]}, …]`.
-pub fn rows(golden: &serde_json::Value) -> Vec<Sample> {
+pub(crate) fn rows(golden: &serde_json::Value) -> Vec<Sample> {
     let number = |v: &serde_json::Value| usize::try_from(v.as_u64().unwrap()).unwrap();
     let row = |row: &serde_json::Value| Sample {
         ids: row["ids"]
@@ -41,12 +41,12 @@ pub fn rows(golden: &serde_json::Value) -> Vec<Sample> {
 }
 
 /// The three rows that the gradient golden was made with.
-pub fn three_rows() -> Vec<Sample> {
+pub(crate) fn three_rows() -> Vec<Sample> {
     rows(&json("goldens/lora_step/step.json")["rows"])
 }
 
 /// An adapter on all seven projections with alpha / r = 2, B as PEFT leaves it or random.
-pub fn adapter(model: &Llama, random_b: bool) -> Adapter {
+pub(crate) fn adapter(model: &Llama, random_b: bool) -> Adapter {
     let config = LoraConfig {
         r: 4,
         lora_alpha: 8.0,
@@ -78,7 +78,7 @@ pub fn adapter(model: &Llama, random_b: bool) -> Adapter {
     Adapter::new(start.config().clone(), pairs.collect()).unwrap()
 }
 
-pub fn values(tensor: &Tensor) -> Vec<f32> {
+pub(crate) fn values(tensor: &Tensor) -> Vec<f32> {
     tensor
         .flatten_all()
         .unwrap()
@@ -89,7 +89,7 @@ pub fn values(tensor: &Tensor) -> Vec<f32> {
 }
 
 /// The largest difference between two tensors of one shape.
-pub fn distance(a: &Tensor, b: &Tensor) -> f32 {
+pub(crate) fn distance(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
     values(a)
         .iter()
@@ -98,7 +98,7 @@ pub fn distance(a: &Tensor, b: &Tensor) -> f32 {
 }
 
 /// Scores of the next token after each whole row.
-pub fn last_logits(model: &Llama, rows: &[Sample]) -> Tensor {
+pub(crate) fn last_logits(model: &Llama, rows: &[Sample]) -> Tensor {
     let inputs: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
     let batch = Ragged::new(&inputs).unwrap();
     let hidden = model.hidden(&batch, smollm_model::Mode::Eval).unwrap();
@@ -110,7 +110,7 @@ pub fn last_logits(model: &Llama, rows: &[Sample]) -> Tensor {
 }
 
 /// Settings without schedule, shuffling or clipping.
-pub fn plain() -> TrainConfig {
+pub(crate) fn plain() -> TrainConfig {
     TrainConfig {
         learning_rate: 1e-3,
         schedule: lora::Schedule::Constant,
@@ -122,7 +122,7 @@ pub fn plain() -> TrainConfig {
 }
 
 /// A callback that keeps every event and never stops.
-pub fn keep(events: &mut Vec<TrainEvent>) -> impl FnMut(TrainEvent) -> ControlFlow<()> + '_ {
+pub(crate) fn keep(events: &mut Vec<TrainEvent>) -> impl FnMut(TrainEvent) -> ControlFlow<()> + '_ {
     |event| {
         events.push(event);
         ControlFlow::Continue(())
@@ -130,12 +130,12 @@ pub fn keep(events: &mut Vec<TrainEvent>) -> impl FnMut(TrainEvent) -> ControlFl
 }
 
 /// A callback that does nothing.
-pub fn ignore(_: TrainEvent) -> ControlFlow<()> {
+pub(crate) fn ignore(_: TrainEvent) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
 /// Both factors' names of every site.
-pub fn names(adapter: &Adapter, factor: Factor) -> Vec<String> {
+pub(crate) fn names(adapter: &Adapter, factor: Factor) -> Vec<String> {
     adapter
         .pairs()
         .map(|(site, _)| site.tensor_name(factor))
@@ -143,7 +143,7 @@ pub fn names(adapter: &Adapter, factor: Factor) -> Vec<String> {
 }
 
 /// The first rows of the small data set, through the tiny model's own tokenizer and template.
-pub fn dolly_mini(count: usize) -> Vec<Sample> {
+pub(crate) fn dolly_mini(count: usize) -> Vec<Sample> {
     let prompter = chat_prompt::Prompter::from_dir(&fixture("tiny-model")).unwrap();
     let text = std::fs::read_to_string(fixture("dolly-mini.jsonl")).unwrap();
     let encode = |line: &str| {
