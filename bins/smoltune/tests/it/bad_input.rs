@@ -64,9 +64,7 @@ fn empty_files_and_files_of_blanks_are_named() {
 fn a_blank_row_is_dropped_and_counted() {
     let bench = Bench::new();
     bench.write("rows.csv", format!("{ROWS},,,\n"));
-    let done = bench.json(&format!(
-        "prepare --source rows.csv --seed 1 --test 1 --train 2 --out data"
-    ));
+    let done = bench.json("prepare --source rows.csv --seed 1 --test 1 --train 2 --out data");
     assert!(done.to_string().contains("dropped"), "{done}");
     let kept = bench.lines("data/test.jsonl").len() + bench.lines("data/train.jsonl").len();
     assert_eq!(kept, 2);
