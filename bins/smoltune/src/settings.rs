@@ -13,6 +13,7 @@ use crate::config::Config;
 #[derive(Args, Debug, Default)]
 #[allow(
     clippy::doc_markdown,
+    rustdoc::broken_intra_doc_links,
     reason = "these texts are help messages, where backticks are noise"
 )]
 pub(crate) struct Overrides {
