@@ -1,4 +1,4 @@
-# docker build -t smoltune . && docker run --rm -v "$PWD/runs:/work/runs" smoltune
+# docker build -t smoltune . && docker run --rm -v "$PWD/runs:/smoltune/runs" smoltune
 FROM rust:1.95-slim AS build
 WORKDIR /src
 # The image's own toolchain; rust-toolchain.toml would fetch components that only CI needs.
@@ -12,6 +12,6 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates python3-pip \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/target/release/smoltune /usr/local/bin/smoltune
-WORKDIR /work
+WORKDIR /smoltune
 ENTRYPOINT ["smoltune"]
 CMD ["quickstart"]
