@@ -42,6 +42,8 @@ pub use candle_core::{DType, Tensor};
 pub use error::LoadError;
 pub use lora::{Adapter, detach};
 pub use opened::{Loaded, Opened};
+/// Runs what was loaded.
+pub use smollm_model;
 pub use stop::{END_OF_TEXT, END_OF_TURN, stop_ids};
 
 /// The model that stages take when none is named.

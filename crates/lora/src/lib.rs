@@ -27,7 +27,7 @@
 //!
 //! ```
 //! use lora::{Adapter, LoraConfig};
-//! use smollm_model::ModelConfig;
+//! use lora::smollm_model::ModelConfig;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let model = ModelConfig {
@@ -80,6 +80,8 @@ pub use names::{Factor, Site};
 pub use sample::Sample;
 pub use schedule::{LearningRate, Schedule};
 pub use settings::TrainConfig;
+/// The model that an adapter changes.
+pub use smollm_model;
 pub use target::TargetModules;
 pub use train::{evaluate, planned_steps, train};
 pub use trainable::Trainable;

@@ -13,8 +13,8 @@
 //!
 //! ```
 //! use report::{ReportData, ReportRow, render};
-//! use textmetrics::stats::{CompareOptions, compare_rows};
-//! use textmetrics::{ScoreOptions, score_row};
+//! use report::textmetrics::stats::{CompareOptions, compare_rows};
+//! use report::textmetrics::{ScoreOptions, score_row};
 //!
 //! let score_options = ScoreOptions::default();
 //! let score = |prediction| score_row("Paris", prediction, &score_options);
@@ -58,3 +58,5 @@ mod table;
 
 pub use data::{Provenance, ReportData, ReportRow, TrainPoint};
 pub use page::render;
+/// Scores and statistics, whose types [`ReportData`] holds.
+pub use textmetrics;
