@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dolly_data::{Dropped, Loaded, Overlap, OverlapKind, Part, Row, Source, Split, SplitSpec};
+use dolly_data::{Dropped, LeakKind, Loaded, Overlap, Part, Row, Source, Split, SplitSpec};
 use serde::Serialize;
 
 use crate::origin::{HubOrigin, Origin};
@@ -114,9 +114,9 @@ impl SplitSummary {
             test: part(&split.test, spec.test),
             train: part(&split.train, spec.train),
             overlaps: OverlapSummary {
-                exact: count(OverlapKind::Exact),
-                normalised: count(OverlapKind::Normalised),
-                shared_context: count(OverlapKind::SharedContext),
+                exact: count(LeakKind::Exact),
+                normalised: count(LeakKind::Normalised),
+                shared_context: count(LeakKind::SharedContext),
                 rows: leaks,
             },
             files: Vec::new(),

@@ -1,6 +1,6 @@
 //! What came of it, for people.
 
-use dolly_data::{OverlapKind, Row};
+use dolly_data::{LeakKind, Row};
 
 use crate::summary::{OverlapSummary, PartSummary, SplitSummary, Summary};
 
@@ -60,8 +60,8 @@ fn went_out(split: &SplitSummary) -> Vec<String> {
     ];
     for row in split.overlaps.rows.iter().take(NAMED) {
         let kind = match row.kind {
-            OverlapKind::Exact => "the same question as",
-            OverlapKind::Normalised => "the same words as",
+            LeakKind::Exact => "the same question as",
+            LeakKind::Normalised => "the same words as",
             _ => "the same context as",
         };
         lines.push(format!(

@@ -57,8 +57,8 @@ mod write;
 
 pub use error::DataError;
 pub use numpy::permutation;
-pub use overlap::{Overlap, OverlapKind, overlaps};
-pub use row::{DropReason, Dropped, Field, Loaded, Record, Row, Submission};
+pub use overlap::{Overlap, overlaps};
+pub use row::{DropReason, Dropped, Field, LeakKind, Loaded, Record, Row, Submission, Turn};
 pub use source::{Format, Source, load_rows, read_source};
 pub use split::{Part, Split, SplitSpec};
 pub use write::{CSV_HEADER, write_csv, write_jsonl};

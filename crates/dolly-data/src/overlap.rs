@@ -4,26 +4,13 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::row::Row;
-
-/// How a test row overlaps with training rows, the gravest kind first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum OverlapKind {
-    /// The same instruction and context, byte for byte.
-    Exact,
-    /// The same words in instruction and context: case, punctuation and spacing aside.
-    Normalised,
-    /// Another instruction about the same context (its words, as above).
-    SharedContext,
-}
+use crate::row::{LeakKind, Row};
 
 /// A test row and the training rows that it overlaps with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Overlap {
     /// The gravest kind that applies.
-    pub kind: OverlapKind,
+    pub kind: LeakKind,
     /// Id of the test row.
     pub test_id: String,
     /// Ids of the training rows that overlap in this way.
@@ -34,15 +21,16 @@ pub struct Overlap {
 /// such test row, in the order of `test`; nothing is removed.
 ///
 /// ```
-/// use dolly_data::{OverlapKind, Row, overlaps};
+/// use dolly_data::{LeakKind, Row, overlaps};
 /// let row = |id: &str, instruction: &str| Row {
 ///     id: id.into(), category: String::new(), instruction: instruction.into(), context: None, response: "x".into(),
+///     ..Row::default()
 /// };
 /// let found = overlaps(&[row("1", "Who was Ada?")], &[row("2", "who was  Ada")]);
-/// assert_eq!((found[0].kind, found[0].train_ids[0].as_str()), (OverlapKind::Normalised, "1"));
+/// assert_eq!((found[0].kind, found[0].train_ids[0].as_str()), (LeakKind::Normalised, "1"));
 /// ```
 pub fn overlaps(train: &[Row], test: &[Row]) -> Vec<Overlap> {
-    let mut index: HashMap<(OverlapKind, String), Vec<&str>> = HashMap::new();
+    let mut index: HashMap<(LeakKind, String), Vec<&str>> = HashMap::new();
     for row in train {
         for key in keys(row) {
             index.entry(key).or_default().push(&row.id);
@@ -64,18 +52,18 @@ pub fn overlaps(train: &[Row], test: &[Row]) -> Vec<Overlap> {
 
 /// What a row must share to overlap, the gravest kind first. A normalised text without a word
 /// (`"???"`) identifies nothing and gives no key.
-fn keys(row: &Row) -> Vec<(OverlapKind, String)> {
+fn keys(row: &Row) -> Vec<(LeakKind, String)> {
     let context = row.context.as_deref().unwrap_or_default();
     // U+0000 keeps "a" + "b c" apart from "a b" + "c".
     let exact = format!("{}\0{context}", row.instruction);
-    let mut keys = vec![(OverlapKind::Exact, exact)];
+    let mut keys = vec![(LeakKind::Exact, exact)];
     let (instruction, context) = (words(&row.instruction), words(context));
     if !instruction.is_empty() {
         let both = format!("{instruction}\0{context}");
-        keys.push((OverlapKind::Normalised, both));
+        keys.push((LeakKind::Normalised, both));
     }
     if !context.is_empty() {
-        keys.push((OverlapKind::SharedContext, context));
+        keys.push((LeakKind::SharedContext, context));
     }
     keys
 }

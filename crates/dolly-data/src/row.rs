@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// One instruction with its answer: the standard view of a source's record.
 ///
 /// `instruction` and `response` hold more than white space; `context` is `None` when it holds
 /// nothing else. No text is trimmed or changed. Serialises as Dolly does: an absent context is the
-/// empty string.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// empty string; `messages` and `leak` are left out where there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Row {
     /// The source's id, or its zero-based index where the source has none.
     pub id: String,
@@ -22,6 +22,41 @@ pub struct Row {
     pub context: Option<String>,
     /// The reference answer.
     pub response: String,
+    /// The whole conversation, where it is more than one question with its answer: several turns,
+    /// or a system turn. `instruction` and `response` are then its last user and its last assistant
+    /// turn. Empty for every other row.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<Turn>,
+    /// For a test row: the gravest way in which training has seen it already, where a leakage audit
+    /// found one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leak: Option<LeakKind>,
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// Who speaks: `system`, `user` or `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+/// How a test row overlaps with training rows, the gravest kind first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LeakKind {
+    /// The same instruction and context, byte for byte.
+    Exact,
+    /// The same words in instruction and context: case, punctuation and spacing aside.
+    Normalised,
+    /// Nearly the same words in instruction and context.
+    Near,
+    /// The answer stands in the context of a training row.
+    AnswerInContext,
+    /// Another instruction about the same context (its words, as above).
+    SharedContext,
 }
 
 #[expect(clippy::ref_option, reason = "serde prescribes the signature")]
@@ -95,6 +130,7 @@ impl Record {
                 instruction: instruction.to_owned(),
                 context: (!context.is_empty()).then(|| context.to_owned()),
                 response: response.to_owned(),
+                ..Row::default()
             }),
         }
     }

@@ -11,6 +11,7 @@ fn questions(ids: &[&str]) -> Vec<Question> {
             context: None,
             response: "gold".to_owned(),
             category: "open_qa".to_owned(),
+            ..Row::default()
         },
         key: format!("key-{id}"),
     };

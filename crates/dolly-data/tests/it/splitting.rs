@@ -1,6 +1,6 @@
 //! The split: where rows go, and where they are lost.
 
-use dolly_data::{DataError, OverlapKind, Row, Source, SplitSpec, overlaps, permutation};
+use dolly_data::{DataError, LeakKind, Row, Source, SplitSpec, overlaps, permutation};
 use proptest::prelude::*;
 
 /// A source of `n` rows with ids `r0`, `r1`, …, those at `blank` without a response.
@@ -122,9 +122,9 @@ fn leaks_are_found_and_only_those() {
     assert_eq!(
         found,
         [
-            want(OverlapKind::Exact, "a", "1"),
-            want(OverlapKind::Normalised, "b", "1"),
-            want(OverlapKind::SharedContext, "c", "2,3"),
+            want(LeakKind::Exact, "a", "1"),
+            want(LeakKind::Normalised, "b", "1"),
+            want(LeakKind::SharedContext, "c", "2,3"),
         ]
     );
 }

@@ -13,6 +13,7 @@ fn row(texts: [&str; 5]) -> Row {
         instruction,
         context: (!context.is_empty()).then_some(context),
         response,
+        ..Row::default()
     }
 }
 
