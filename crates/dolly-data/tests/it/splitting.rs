@@ -100,6 +100,7 @@ fn leaks_are_found_and_only_those() {
         instruction: instruction.into(),
         context: (!context.is_empty()).then(|| context.into()),
         response: "r".into(),
+        ..Row::default()
     };
     let train = [
         row("1", "Who was Ada?", ""),
