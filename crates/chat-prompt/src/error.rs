@@ -136,20 +136,54 @@ pub enum PromptError {
         /// The first characters of the instruction.
         start: String,
     },
-    /// The row's ids are not the start of the ids of the whole conversation.
+    /// The prompt, or the answer after it, is not the start of the whole conversation's text.
     #[error(
-        "prompt and response do not tokenise as the whole conversation does: at position {at} the \
-         row has {row}, the conversation {conversation} (instruction starts with {start:?}); the \
-         chat template changes what it is given, so the label mask would be wrong"
+        "prompt and answer do not stand in the whole conversation as they are: at character {at} \
+         they go on with {row:?}, the conversation with {conversation:?} (the row starts with \
+         {start:?}); the chat template changes what it is given, so the label mask would be wrong"
     )]
     NotAPrefix {
-        /// The first position where they differ.
+        /// The first character where they differ.
         at: usize,
+        /// How prompt and answer go on there.
+        row: String,
+        /// How the conversation goes on there.
+        conversation: String,
+        /// The first characters of the row.
+        start: String,
+    },
+    /// The prompt's ids are not the start of the row's ids: a token spans its end.
+    #[error(
+        "the prompt does not tokenise as it does with the answer after it: it has {prompt} where \
+         the row has {row} (the row starts with {start:?}); remove white space from the start of \
+         the answer, or leave the row out"
+    )]
+    PromptMerges {
+        /// Id and token of the prompt where they differ.
+        prompt: String,
         /// Id and token of the row there.
         row: String,
-        /// Id and token of the conversation there.
-        conversation: String,
-        /// The first characters of the instruction.
+        /// The first characters of the row.
+        start: String,
+    },
+    /// The token after an assistant's turn is not the one that ends turns.
+    #[error(
+        "an assistant's turn is followed by {found} instead of the token that ends turns, so a model \
+         would not learn to stop (the row starts with {start:?})"
+    )]
+    EndOfTurn {
+        /// Id and token found.
+        found: String,
+        /// The first characters of the row.
+        start: String,
+    },
+    /// A conversation without an assistant's turn that could be learnt.
+    #[error(
+        "no supervised token: the conversation that starts with {start:?} has no assistant's turn, \
+         or its template does not write one"
+    )]
+    NothingSupervised {
+        /// The first characters of the row.
         start: String,
     },
     /// The template does not close an assistant's turn with a control token.

@@ -53,12 +53,13 @@
 //! // A training row knows which of its positions are learnt.
 //! let row = prompter.training_row("Name a bird.", None, "A wren.", 512, OverflowPolicy::Context)?;
 //! let RowOutcome::Kept(row) = row else { return Err("dropped".into()) };
-//! assert_eq!(prompter.decode(&row.ids[row.supervised], false)?, "A wren.<|im_end|>");
+//! assert_eq!(prompter.decode(&row.ids[row.supervised[0].clone()], false)?, "A wren.<|im_end|>");
 //! Ok(())
 //! # }
 //! ```
 #![forbid(unsafe_code)]
 
+mod conversation;
 mod error;
 mod gguf_vocabulary;
 mod guard;
@@ -67,6 +68,7 @@ mod prompt;
 mod prompter;
 mod python_json;
 mod row;
+mod splitter;
 mod stream;
 mod template;
 mod template_source;

@@ -1,12 +1,14 @@
 //! Messages to ids: template and tokenizer together.
 
+use std::borrow::Cow;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use gguf::GgufFile;
 
 use crate::error::{PromptError, Result};
 use crate::guard::{Guard, holds_control};
-use crate::message::Message;
+use crate::message::{Message, Role};
 use crate::stream::TextStream;
 use crate::template::ChatTemplate;
 use crate::template_source;
@@ -17,6 +19,9 @@ use crate::tokenizer::{ChatTokenizer, Piece};
 pub struct Prompter {
     tokenizer: ChatTokenizer,
     template: ChatTemplate,
+    system: Option<String>,
+    /// Found out once; see [`Prompter::end_of_turn`].
+    pub(crate) end_of_turn: OnceLock<u32>,
 }
 
 impl Prompter {
@@ -48,15 +53,42 @@ impl Prompter {
         Self {
             tokenizer,
             template,
+            system: None,
+            end_of_turn: OnceLock::new(),
         }
     }
 
-    /// The conversation as text, as the template writes it.
+    /// The same with a system prompt: every conversation that has no system turn of its own begins
+    /// with it. With none, the template does what it does without one. An empty text is none.
+    #[must_use]
+    pub fn with_system(mut self, system: Option<String>) -> Self {
+        self.system = system.filter(|text| !text.is_empty());
+        self
+    }
+
+    /// The system prompt, if one was set.
+    pub fn system(&self) -> Option<&str> {
+        self.system.as_deref()
+    }
+
+    /// The conversation as text, as the template writes it, under the system prompt if one was set.
     ///
     /// # Errors
     /// If the template fails or refuses the messages.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        self.template.render(messages, add_generation_prompt)
+        self.template
+            .render(&self.with_system_turn(messages), add_generation_prompt)
+    }
+
+    fn with_system_turn<'m>(&self, messages: &'m [Message]) -> Cow<'m, [Message]> {
+        match &self.system {
+            Some(system) if messages.iter().all(|m| m.role != Role::SYSTEM) => {
+                let mut whole = vec![Message::system(system.as_str())];
+                whole.extend_from_slice(messages);
+                Cow::Owned(whole)
+            }
+            _ => Cow::Borrowed(messages),
+        }
     }
 
     /// Encodes rendered text: control strings become control ids, whoever wrote them. This is what
@@ -89,6 +121,20 @@ impl Prompter {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>> {
+        let (turns, guard) = self.guarded(messages)?;
+        let rendered = self.render(&turns, add_generation_prompt)?;
+        match guard {
+            None => self.encode_rendered(&rendered),
+            Some(guard) => self.encode_pieces(&rendered, Some(&guard)),
+        }
+    }
+
+    /// The messages, system turn included, with the control strings of their contents made harmless,
+    /// and what undoes that (nothing, where they hold none).
+    pub(crate) fn guarded<'m>(
+        &self,
+        messages: &'m [Message],
+    ) -> Result<(Cow<'m, [Message]>, Option<Guard>)> {
         let controls = self.tokenizer.controls();
         for message in messages {
             let role = message.role.as_str();
@@ -99,35 +145,33 @@ impl Prompter {
                 });
             }
         }
-        if messages
-            .iter()
-            .any(|m| holds_control(&m.content, controls.values()))
-        {
-            self.encode_guarded(messages, add_generation_prompt)
-        } else {
-            self.encode_rendered(&self.render(messages, add_generation_prompt)?)
+        let messages = self.with_system_turn(messages);
+        let held = |m: &Message| holds_control(&m.content, controls.values());
+        if !messages.iter().any(held) {
+            return Ok((messages, None));
         }
+        let controls: Vec<&str> = controls.values().map(String::as_str).collect();
+        let (guarded, guard) = Guard::apply(&messages, &controls, &[self.template.source()])?;
+        Ok((Cow::Owned(guarded), Some(guard)))
     }
 
-    fn encode_guarded(&self, messages: &[Message], generation: bool) -> Result<Vec<u32>> {
-        let controls: Vec<&str> = self
-            .tokenizer
-            .controls()
-            .values()
-            .map(String::as_str)
-            .collect();
-        let (guarded, guard) = Guard::apply(messages, &controls, &[self.template.source()])?;
-        let rendered = self.render(&guarded, generation)?;
+    fn encode_pieces(&self, rendered: &str, guard: Option<&Guard>) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
-        for piece in self.tokenizer.split_at_controls(&rendered)? {
+        for piece in self.tokenizer.split_at_controls(rendered)? {
             match piece {
                 Piece::Control(id) => ids.push(id),
-                Piece::Text(text) => {
-                    ids.extend(self.tokenizer.encode_plain(&guard.restore(text))?);
-                }
+                Piece::Text(text) => ids.extend(self.encode_guarded(text, guard)?),
             }
         }
         Ok(ids)
+    }
+
+    /// Encodes a piece of rendered text between control tokens.
+    pub(crate) fn encode_guarded(&self, text: &str, guard: Option<&Guard>) -> Result<Vec<u32>> {
+        match guard {
+            Some(guard) => self.encode_plain(&guard.restore(text)),
+            None => self.encode_plain(text),
+        }
     }
 
     /// Text of ids; control tokens are left out if `skip_special`. Bytes that are no UTF-8 come out

@@ -1,11 +1,12 @@
-//! Training rows: ids with the range that is learnt.
+//! Training rows: ids with the ranges that are learnt.
 //!
-//! The range is by position. A mask made from ids cannot be right: the token that ends the answer
+//! The ranges are by position. A mask made from ids cannot be right: the token that ends the answer
 //! also ends every other turn, and pads batches.
 
 use std::fmt;
 use std::ops::Range;
 
+use crate::conversation::Encoded;
 use crate::error::{PromptError, Result, start_of};
 use crate::message::{Message, user_turn};
 use crate::prompt::{Cut, Fitted, Truncated};
@@ -29,13 +30,25 @@ pub enum OverflowPolicy {
 /// One row to train on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrainingRow {
-    /// Prompt, response, end of turn.
+    /// Prompt, response, end of turn; of a conversation, all its turns.
     pub ids: Vec<u32>,
-    /// Positions in `ids` that are labels: the response and its end of turn. Position `i` is
-    /// predicted from the hidden state at `i - 1`, so the range never starts at 0.
-    pub supervised: Range<usize>,
+    /// Positions in `ids` that are labels, ascending: each response with its end of turn. Position
+    /// `i` is predicted from the hidden state at `i - 1`, so no range starts at 0. Never empty.
+    pub supervised: Vec<Range<usize>>,
     /// What was cut to make it fit, if anything.
     pub truncated: Option<Truncated>,
+}
+
+impl TrainingRow {
+    /// Every supervised position, ascending.
+    pub fn labels(&self) -> impl Iterator<Item = usize> + '_ {
+        self.supervised.iter().cloned().flatten()
+    }
+
+    /// Tokens in front of the first supervised one.
+    pub fn prompt_len(&self) -> usize {
+        self.supervised.first().map_or(0, |range| range.start)
+    }
 }
 
 /// A row, or why there is none.
@@ -83,23 +96,13 @@ impl fmt::Display for DropReason {
     }
 }
 
-/// A row before its length is looked at.
-struct Whole {
-    ids: Vec<u32>,
-    prompt_len: usize,
-}
-
 impl Prompter {
     /// The ids of one row and the range to learn: prompt, then response and end of turn. The
     /// newline that the template writes after the end of turn is left out: nothing is predicted
     /// from it.
     ///
-    /// The row is checked against the ids of the whole conversation, encoded in one piece: it must
-    /// be their start, so that what is learnt is what the model will be asked for.
-    ///
     /// # Errors
-    /// [`PromptError::NotAPrefix`] where that does not hold, [`PromptError::RowTooLong`] under
-    /// [`OverflowPolicy::Error`], and whatever the template or the tokenizer reports.
+    /// As [`Prompter::training_conversation`].
     pub fn training_row(
         &self,
         instruction: &str,
@@ -108,114 +111,100 @@ impl Prompter {
         max_seq_len: usize,
         policy: OverflowPolicy,
     ) -> Result<RowOutcome> {
-        let tail = self.response_ids(response)?;
-        let prompt = self.prompt_ids(instruction, context)?;
-        let prompt_len = prompt.len();
-        let needed = prompt_len + tail.len();
-        if needed <= max_seq_len || policy == OverflowPolicy::KeepStart {
-            let row = self.checked(instruction, context, response, prompt, &tail)?;
-            return self.keep_start(row, max_seq_len);
+        let turns = |context: Option<&str>| {
+            [
+                Message::user(user_turn(instruction, context)),
+                Message::assistant(response),
+            ]
+        };
+        let row = self.conversation(&turns(context))?;
+        let needed = row.ids.len();
+        if needed <= max_seq_len || policy != OverflowPolicy::Context {
+            return self.fit(row, max_seq_len, policy, instruction);
         }
-        let limit = max_seq_len;
-        match policy {
-            OverflowPolicy::Error => Err(PromptError::RowTooLong {
-                needed,
-                limit,
-                start: start_of(instruction),
-            }),
-            OverflowPolicy::Drop | OverflowPolicy::KeepStart => Ok(too_long(needed, limit)),
-            OverflowPolicy::Context => {
-                let room = limit.saturating_sub(tail.len());
-                match self.shorten_context(instruction, context, prompt_len, room)? {
-                    Fitted::No { needed } => Ok(too_long(needed + tail.len(), limit)),
-                    Fitted::Yes {
-                        ids,
-                        kept,
-                        mut truncated,
-                    } => {
-                        let row = self.checked(instruction, Some(&kept), response, ids, &tail)?;
-                        truncated.ids_before += tail.len();
-                        truncated.ids_after += tail.len();
-                        Ok(kept_row(row.ids, row.prompt_len, Some(truncated)))
-                    }
-                }
+        let prompt_len = row.supervised.first().map_or(0, |range| range.start);
+        let answer = needed - prompt_len;
+        let room = max_seq_len.saturating_sub(answer);
+        match self.shorten_context(instruction, context, prompt_len, room)? {
+            Fitted::No { needed } => Ok(too_long(needed + answer, max_seq_len)),
+            Fitted::Yes {
+                kept,
+                mut truncated,
+                ..
+            } => {
+                let row = self.conversation(&turns(Some(&kept)))?;
+                truncated.ids_before += answer;
+                truncated.ids_after += answer;
+                Ok(kept_row(row, Some(truncated)))
             }
         }
     }
 
-    /// The response as plain text, and the token that ends the turn.
-    fn response_ids(&self, response: &str) -> Result<Vec<u32>> {
-        let mut ids = self.encode_plain(response)?;
-        ids.push(self.end_of_turn()?);
-        Ok(ids)
-    }
-
-    /// Joins prompt and response, and checks them against the whole conversation.
-    fn checked(
+    /// The ids of a whole conversation and the ranges to learn: each assistant's turn and its end of
+    /// turn. There is no context that could be shortened: under [`OverflowPolicy::Context`] a
+    /// conversation that is too long is dropped.
+    ///
+    /// Every row is proven right: the prompt that the model is given before each assistant's turn
+    /// must be the start of the row, as text and as ids, and the end of each such turn must be the
+    /// control token that stops generation.
+    ///
+    /// # Errors
+    /// [`PromptError::NotAPrefix`], [`PromptError::PromptMerges`], [`PromptError::EndOfTurn`] or
+    /// [`PromptError::NothingSupervised`] where that does not hold, [`PromptError::RowTooLong`] under
+    /// [`OverflowPolicy::Error`], and whatever the template or the tokenizer reports.
+    pub fn training_conversation(
         &self,
-        instruction: &str,
-        context: Option<&str>,
-        response: &str,
-        prompt: Vec<u32>,
-        tail: &[u32],
-    ) -> Result<Whole> {
-        let turns = [
-            Message::user(user_turn(instruction, context)),
-            Message::assistant(response),
-        ];
-        let conversation = self.encode_chat(&turns, false)?;
-        let prompt_len = prompt.len();
-        let mut ids = prompt;
-        ids.extend_from_slice(tail);
-        if conversation.starts_with(&ids) {
-            return Ok(Whole { ids, prompt_len });
-        }
-        let same = ids
-            .iter()
-            .zip(&conversation)
-            .take_while(|(a, b)| a == b)
-            .count();
-        Err(PromptError::NotAPrefix {
-            at: same,
-            row: self.describe(ids.get(same)),
-            conversation: self.describe(conversation.get(same)),
-            start: start_of(instruction),
-        })
+        messages: &[Message],
+        max_seq_len: usize,
+        policy: OverflowPolicy,
+    ) -> Result<RowOutcome> {
+        let row = self.conversation(messages)?;
+        let start = messages.first().map_or("", |m| &m.content);
+        self.fit(row, max_seq_len, policy, start)
     }
 
-    fn describe(&self, id: Option<&u32>) -> String {
-        let Some(&id) = id else {
-            return "nothing more".to_owned();
-        };
-        let token = self.tokenizer().token(id);
-        format!("id {id} ({:?})", token.unwrap_or_default())
-    }
-
-    /// Cuts at the right where the row is too long, and drops it where that leaves no label.
-    fn keep_start(&self, row: Whole, limit: usize) -> Result<RowOutcome> {
-        let Whole {
-            mut ids,
-            prompt_len,
-        } = row;
-        let ids_before = ids.len();
-        if ids_before <= limit {
-            return Ok(kept_row(ids, prompt_len, None));
+    fn fit(
+        &self,
+        row: Encoded,
+        limit: usize,
+        policy: OverflowPolicy,
+        start: &str,
+    ) -> Result<RowOutcome> {
+        let needed = row.ids.len();
+        if needed <= limit {
+            return Ok(kept_row(row, None));
         }
-        if limit <= prompt_len.max(1) {
-            let reason = DropReason::NothingSupervised {
-                prompt: prompt_len,
+        match policy {
+            OverflowPolicy::KeepStart => self.keep_start(row, limit),
+            OverflowPolicy::Context | OverflowPolicy::Drop => Ok(too_long(needed, limit)),
+            OverflowPolicy::Error => Err(PromptError::RowTooLong {
+                needed,
                 limit,
-            };
+                start: start_of(start),
+            }),
+        }
+    }
+
+    /// Cuts at the right, and drops the row where that leaves no label.
+    fn keep_start(&self, mut row: Encoded, limit: usize) -> Result<RowOutcome> {
+        let ids_before = row.ids.len();
+        let prompt = row.supervised.first().map_or(0, |range| range.start);
+        if limit <= prompt.max(1) {
+            let reason = DropReason::NothingSupervised { prompt, limit };
             return Ok(RowOutcome::Dropped { reason });
         }
-        let removed = self.decode(&ids.split_off(limit), false)?;
+        let removed = self.decode(&row.ids.split_off(limit), false)?;
+        row.supervised.retain(|range| range.start < limit);
+        if let Some(last) = row.supervised.last_mut() {
+            last.end = last.end.min(limit);
+        }
         let truncated = Truncated {
             cut: Cut::End,
             ids_before,
             ids_after: limit,
             removed,
         };
-        Ok(kept_row(ids, prompt_len, Some(truncated)))
+        Ok(kept_row(row, Some(truncated)))
     }
 
     /// The control token with which the template closes an assistant's turn.
@@ -223,6 +212,14 @@ impl Prompter {
     /// # Errors
     /// [`PromptError::NoEndOfTurn`] if it uses none, or whatever rendering reports.
     pub fn end_of_turn(&self) -> Result<u32> {
+        if let Some(&id) = self.end_of_turn.get() {
+            return Ok(id);
+        }
+        let id = self.find_end_of_turn()?;
+        Ok(*self.end_of_turn.get_or_init(|| id))
+    }
+
+    fn find_end_of_turn(&self) -> Result<u32> {
         let user = Message::user("a");
         let prompt = self.render(std::slice::from_ref(&user), true)?;
         let whole = self.render(&[user, Message::assistant("b")], false)?;
@@ -242,8 +239,15 @@ fn too_long(needed: usize, limit: usize) -> RowOutcome {
     }
 }
 
-fn kept_row(ids: Vec<u32>, prompt_len: usize, truncated: Option<Truncated>) -> RowOutcome {
-    let supervised = prompt_len.max(1)..ids.len();
+fn kept_row(row: Encoded, truncated: Option<Truncated>) -> RowOutcome {
+    let Encoded {
+        ids,
+        mut supervised,
+    } = row;
+    // Nothing stands before the first token, so it cannot be predicted.
+    if let Some(first) = supervised.first_mut() {
+        first.start = first.start.max(1);
+    }
     RowOutcome::Kept(TrainingRow {
         ids,
         supervised,

@@ -7,6 +7,7 @@ use gguf::GgufFile;
 use tokenizers::{Encoding, Tokenizer};
 
 use crate::error::{PromptError, Result, read_text, start_of};
+use crate::splitter::Splitter;
 use crate::{gguf_vocabulary, tokenizer_json};
 
 /// A byte-level tokenizer, read from `tokenizer.json` or rebuilt from GGUF metadata.
@@ -26,9 +27,12 @@ pub struct ChatTokenizer {
     unknown: Option<u32>,
     /// One more than the largest id.
     vocab_size: usize,
+    /// Finds control strings as `parsing` does, where no added token has special rules of matching.
+    splitter: Option<Splitter>,
 }
 
 /// A piece of text between or at control tokens; see [`ChatTokenizer::split_at_controls`].
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Piece<'t> {
     Text(&'t str),
     Control(u32),
@@ -89,12 +93,14 @@ impl ChatTokenizer {
         let vocabulary = parsing.get_vocab(true);
         let vocab_size = vocabulary.values().max().map_or(0, |&id| id as usize + 1);
         let unknown = tokenizer_json::unknown_token(&parsing).and_then(|t| parsing.token_to_id(&t));
+        let splitter = Splitter::new(&parsing);
         Ok(Self {
             parsing,
             plain,
             controls,
             unknown,
             vocab_size,
+            splitter,
         })
     }
 
@@ -138,8 +144,12 @@ impl ChatTokenizer {
         Ok(ends)
     }
 
-    /// Splits text at the control strings in it, as encoding does.
+    /// Splits text at the control strings in it, as encoding does: text and control tokens take
+    /// turns, text (perhaps empty) first and last.
     pub(crate) fn split_at_controls<'t>(&self, text: &'t str) -> Result<Vec<Piece<'t>>> {
+        if let Some(splitter) = &self.splitter {
+            return Ok(splitter.split(text));
+        }
         let encoding = encode(self.parsing.encode(text, false), text)?;
         let mut pieces = Vec::new();
         let mut done = 0;

@@ -209,8 +209,10 @@ fn training_rows_fit_and_are_prefixes() {
             {
                 RowOutcome::Kept(kept) => {
                     assert!(kept.ids.len() <= 768);
-                    assert_eq!(kept.supervised.end, kept.ids.len());
-                    let label = p.decode(&kept.ids[kept.supervised], false).unwrap();
+                    assert_eq!(kept.supervised[0].end, kept.ids.len());
+                    let label = p
+                        .decode(&kept.ids[kept.supervised[0].clone()], false)
+                        .unwrap();
                     if policy != OverflowPolicy::KeepStart {
                         assert_eq!(label, format!("{}<|im_end|>", row.response));
                     }

@@ -19,7 +19,7 @@ impl From<&TrainingRow> for Sample {
     fn from(row: &TrainingRow) -> Self {
         Self {
             ids: row.ids.clone(),
-            labels: row.supervised.clone().collect(),
+            labels: row.labels().collect(),
         }
     }
 }

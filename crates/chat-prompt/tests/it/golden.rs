@@ -95,7 +95,7 @@ fn training_rows() {
             let RowOutcome::Kept(kept) = outcome else {
                 panic!("dropped")
             };
-            let found = [kept.ids.len(), kept.supervised.start, kept.supervised.end];
+            let found = [kept.ids.len(), kept.prompt_len(), kept.supervised[0].end];
             assert_eq!(serde_json::json!(found), *shape, "{instruction}");
             sha.update(
                 kept.ids

@@ -67,18 +67,18 @@ proptest! {
                 continue;
             };
             prop_assert!(row.ids.len() <= max);
-            prop_assert!(row.supervised.start > 0 && !row.supervised.is_empty());
-            prop_assert_eq!(row.supervised.end, row.ids.len());
+            prop_assert!(row.prompt_len() > 0 && !row.supervised.is_empty());
+            prop_assert_eq!(row.supervised[0].end, row.ids.len());
             let removed = row.truncated.as_ref().map_or(0, |t| t.removed.len());
             if policy == OverflowPolicy::KeepStart {
                 continue;
             }
             prop_assert_eq!(row.ids.last(), Some(&2));
-            let label = &row.ids[row.supervised.start..row.ids.len() - 1];
+            let label = &row.ids[row.prompt_len()..row.ids.len() - 1];
             prop_assert_eq!(p.decode(label, true).unwrap(), answer.clone());
             let kept = context.map(|c| &c[..c.len() - removed]);
             let prompt = p.encode_chat(&[Message::user(user_turn(&q, kept))], true).unwrap();
-            prop_assert_eq!(&row.ids[..row.supervised.start], &prompt[..]);
+            prop_assert_eq!(&row.ids[..row.prompt_len()], &prompt[..]);
         }
     }
 

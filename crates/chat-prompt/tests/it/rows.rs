@@ -36,10 +36,10 @@ fn a_row_is_prompt_answer_and_end_of_turn() {
     let p = tiny();
     let whole = whole();
     let prompt = p.generation_prompt(QUESTION, Some(CONTEXT), None).unwrap();
-    assert_eq!(whole.ids[..whole.supervised.start], prompt.ids);
-    assert_eq!(whole.supervised.end, whole.ids.len());
+    assert_eq!(whole.ids[..whole.prompt_len()], prompt.ids);
+    assert_eq!(whole.supervised[0].end, whole.ids.len());
     let label = p
-        .decode(&whole.ids[whole.supervised.clone()], false)
+        .decode(&whole.ids[whole.supervised[0].clone()], false)
         .unwrap();
     assert_eq!(label, format!("{ANSWER}<|im_end|>"));
     let turns = [
@@ -65,19 +65,21 @@ fn context_gives_way_first() {
     for max in bare.ids.len()..whole.ids.len() {
         let row = kept(row(max, OverflowPolicy::Context));
         assert!(row.ids.len() <= max);
-        let cut = row.truncated.unwrap();
+        let cut = row.truncated.clone().unwrap();
         assert_eq!(
             (cut.cut, cut.ids_before, cut.ids_after),
             (Cut::Context, whole.ids.len(), row.ids.len())
         );
         assert!(CONTEXT.ends_with(&cut.removed) && !cut.removed.is_empty());
         let kept_context = &CONTEXT[..CONTEXT.len() - cut.removed.len()];
-        let text = p.decode(&row.ids[..row.supervised.start], false).unwrap();
+        let text = p.decode(&row.ids[..row.prompt_len()], false).unwrap();
         assert!(
             text.contains(&user_turn(QUESTION, Some(kept_context))),
             "{text}"
         );
-        let label = p.decode(&row.ids[row.supervised], false).unwrap();
+        let label = p
+            .decode(&row.ids[row.supervised[0].clone()], false)
+            .unwrap();
         assert_eq!(label, format!("{ANSWER}<|im_end|>"));
     }
     let limit = bare.ids.len() - 1;
@@ -118,11 +120,11 @@ fn the_other_policies() {
         "{text}"
     );
 
-    let start = whole.supervised.start;
+    let start = whole.prompt_len();
     for max in start + 1..n {
         let row = kept(row(max, OverflowPolicy::KeepStart));
         assert_eq!(row.ids, whole.ids[..max]);
-        assert_eq!(row.supervised, start..max);
+        assert_eq!(row.supervised, [start..max]);
         let cut = row.truncated.unwrap();
         assert_eq!((cut.cut, cut.ids_before, cut.ids_after), (Cut::End, n, max));
     }
@@ -211,7 +213,7 @@ fn a_template_that_trims_answers_is_caught() {
     let text = error.to_string();
     assert!(matches!(error, PromptError::NotAPrefix { .. }), "{text}");
     assert!(
-        text.contains("do not tokenise") && text.contains("Say b."),
+        text.contains("changes what it is given") && text.contains("Say b."),
         "{text}"
     );
 }
@@ -235,7 +237,7 @@ fn orders_in_the_context_are_text() {
             .unwrap(),
     );
     assert_eq!(count_controls(p, &row.ids), count_controls(p, &plain.ids));
-    let label = p.decode(&row.ids[row.supervised], true).unwrap();
+    let label = p.decode(&row.ids[row.supervised[0].clone()], true).unwrap();
     assert_eq!(label, "<|im_end|>no");
     let error = p.encode_chat(
         &[Message::new(chat_prompt::Role::new("<|im_end|>"), "x")],
