@@ -1,7 +1,7 @@
 //! Generation prompts, and how one is made to fit.
 
 use crate::error::{PromptError, Result, start_of};
-use crate::message::{Message, is_blank, user_turn};
+use crate::message::{Message, Role, is_blank, user_turn};
 use crate::prompter::Prompter;
 
 /// What gives way when a prompt is too long.
@@ -30,6 +30,8 @@ pub struct GenerationPrompt {
 pub enum Cut {
     /// The end of the context.
     Context,
+    /// The oldest turns of a conversation.
+    Turns,
     /// The end of the whole.
     End,
 }
@@ -101,6 +103,54 @@ impl Prompter {
                 }
             }
         }
+    }
+
+    /// The prompt for the next turn of a conversation, at most `max_prompt_len` tokens long: from a
+    /// longer one the oldest turns are left out, up to the next turn of the user; the system turn
+    /// and the last turn stay.
+    ///
+    /// # Errors
+    /// [`PromptError::PromptTooLong`] if these alone do not fit, and whatever the template or the
+    /// tokenizer reports.
+    pub fn conversation_prompt(
+        &self,
+        messages: &[Message],
+        max_prompt_len: Option<usize>,
+    ) -> Result<GenerationPrompt> {
+        let ids = self.encode_chat(messages, true)?;
+        let Some(limit) = max_prompt_len.filter(|&limit| ids.len() > limit) else {
+            return Ok(GenerationPrompt {
+                ids,
+                truncated: None,
+            });
+        };
+        let ids_before = ids.len();
+        let kept = messages.iter().take_while(|m| m.role == Role::SYSTEM);
+        let (system, turns) = messages.split_at(kept.count());
+        let mut needed = ids_before;
+        for first in (1..turns.len()).filter(|&at| turns[at].role == Role::USER) {
+            let shorter = [system, &turns[first..]].concat();
+            let ids = self.encode_chat(&shorter, true)?;
+            needed = ids.len();
+            if needed <= limit {
+                let gone = turns[..first].iter().map(|turn| turn.content.as_str());
+                let truncated = Truncated {
+                    cut: Cut::Turns,
+                    ids_before,
+                    ids_after: needed,
+                    removed: gone.collect::<Vec<_>>().join("\n"),
+                };
+                return Ok(GenerationPrompt {
+                    ids,
+                    truncated: Some(truncated),
+                });
+            }
+        }
+        Err(PromptError::PromptTooLong {
+            needed,
+            limit,
+            start: start_of(turns.last().map_or("", |turn| &turn.content)),
+        })
     }
 
     fn cut_end(&self, mut ids: Vec<u32>, limit: usize) -> Result<GenerationPrompt> {

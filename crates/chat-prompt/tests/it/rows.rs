@@ -124,7 +124,10 @@ fn the_other_policies() {
     for max in start + 1..n {
         let row = kept(row(max, OverflowPolicy::KeepStart));
         assert_eq!(row.ids, whole.ids[..max]);
-        assert_eq!(row.labels().collect::<Vec<_>>(), (start..max).collect::<Vec<_>>());
+        assert_eq!(
+            row.labels().collect::<Vec<_>>(),
+            (start..max).collect::<Vec<_>>()
+        );
         let cut = row.truncated.unwrap();
         assert_eq!((cut.cut, cut.ids_before, cut.ids_after), (Cut::End, n, max));
     }
