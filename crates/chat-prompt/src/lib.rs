@@ -59,6 +59,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod batching;
 mod conversation;
 mod error;
 mod gguf_vocabulary;
@@ -75,6 +76,7 @@ mod template_source;
 mod tokenizer;
 mod tokenizer_json;
 
+pub use batching::{Batches, Batching};
 pub use error::{PromptError, Result};
 pub use message::{Message, Role, user_turn};
 pub use prompt::{Cut, GenerationPrompt, PromptPolicy, Truncated};

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
 
 mod bad_input;
+mod batching;
 mod conversations;
 mod golden;
 mod properties;
