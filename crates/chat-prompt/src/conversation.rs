@@ -10,6 +10,7 @@ use crate::error::{PromptError, Result, start_of};
 use crate::guard::Guard;
 use crate::message::{Message, Role};
 use crate::prompter::Prompter;
+use crate::row::WholeRow;
 use crate::tokenizer::Piece;
 
 /// A conversation up to the end of its last assistant's turn.
@@ -17,6 +18,7 @@ pub(crate) struct Encoded {
     pub(crate) ids: Vec<u32>,
     /// For each assistant's turn: its content and its end of turn.
     pub(crate) supervised: Vec<Range<usize>>,
+    pub(crate) whole: WholeRow,
 }
 
 /// Rendered text, and the bytes of it that are an assistant's content.
@@ -71,6 +73,11 @@ impl Prompter {
                 }
             }
         }
+        // Nothing stands before the first token, so it cannot be predicted.
+        supervised
+            .iter_mut()
+            .for_each(|range| range.start = range.start.max(1));
+        supervised.retain(|range| !range.is_empty());
         if said.next().is_some() || supervised.is_empty() {
             return Err(PromptError::NothingSupervised { start: start() });
         }
@@ -82,7 +89,29 @@ impl Prompter {
                 start: start(),
             });
         }
-        Ok(Encoded { ids, supervised })
+        let whole = WholeRow {
+            tokens: ids.len(),
+            ..self.measure(messages, guard.is_some())
+        };
+        Ok(Encoded {
+            ids,
+            supervised,
+            whole,
+        })
+    }
+
+    /// What is odd about the texts of messages.
+    fn measure(&self, messages: &[Message], guarded: bool) -> WholeRow {
+        let mut whole = WholeRow::default();
+        for Message { content, .. } in messages {
+            whole.unencodable += self.tokenizer().count_unencodable(content);
+            if guarded {
+                let controls = self.tokenizer().controls().values();
+                let count = |control: &String| content.matches(control.as_str()).count();
+                whole.control_strings += controls.map(count).sum::<usize>();
+            }
+        }
+        whole
     }
 
     /// Renders the conversation, and the prompt of each assistant's turn, which must be its start

@@ -59,12 +59,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod audit;
 mod batching;
 mod conversation;
 mod error;
 mod gguf_vocabulary;
 mod guard;
 mod message;
+mod missing_bytes;
 mod prompt;
 mod prompter;
 mod python_json;
@@ -76,12 +78,15 @@ mod template_source;
 mod tokenizer;
 mod tokenizer_json;
 
+pub use audit::{
+    Audit, Bucket, CategoryCount, DroppedRow, Lengths, NotedRow, RowCount, ShortenedRow, TokenCount,
+};
 pub use batching::{Batches, Batching};
 pub use error::{PromptError, Result};
 pub use message::{Message, Role, user_turn};
 pub use prompt::{Cut, GenerationPrompt, PromptPolicy, Truncated};
 pub use prompter::Prompter;
-pub use row::{DropReason, OverflowPolicy, RowOutcome, TrainingRow};
+pub use row::{DropReason, OverflowPolicy, RowOutcome, TrainingRow, WholeRow};
 pub use stream::TextStream;
 pub use template::ChatTemplate;
 pub use tokenizer::ChatTokenizer;

@@ -1,5 +1,7 @@
 //! Generation prompts, and how one is made to fit.
 
+use serde::Serialize;
+
 use crate::error::{PromptError, Result, start_of};
 use crate::message::{Message, Role, is_blank, user_turn};
 use crate::prompter::Prompter;
@@ -26,7 +28,8 @@ pub struct GenerationPrompt {
 }
 
 /// Which part was shortened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cut {
     /// The end of the context.
     Context,

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use serde::Serialize;
+
 use crate::conversation::Encoded;
 use crate::error::{PromptError, Result, start_of};
 use crate::message::{Message, user_turn};
@@ -14,7 +16,8 @@ use crate::prompter::Prompter;
 use crate::tokenizer::Piece;
 
 /// What is done with a training row that is too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OverflowPolicy {
     /// Shorten the context; drop the row where instruction and response alone do not fit.
     #[default]
@@ -37,6 +40,20 @@ pub struct TrainingRow {
     pub supervised: Vec<Range<usize>>,
     /// What was cut to make it fit, if anything.
     pub truncated: Option<Truncated>,
+    /// The row before that.
+    pub whole: WholeRow,
+}
+
+/// A row before a limit is applied to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WholeRow {
+    /// Its tokens.
+    pub tokens: usize,
+    /// Control strings in what its messages say. They are encoded as text, never as control ids.
+    pub control_strings: usize,
+    /// Characters that encoding drops or replaces, because the vocabulary lacks one of their bytes;
+    /// see [`ChatTokenizer::count_unencodable`](crate::ChatTokenizer::count_unencodable).
+    pub unencodable: usize,
 }
 
 impl TrainingRow {
@@ -60,11 +77,14 @@ pub enum RowOutcome {
     Dropped {
         /// Why.
         reason: DropReason,
+        /// The row.
+        whole: WholeRow,
     },
 }
 
 /// Why a row is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
 pub enum DropReason {
     /// It is too long, even after what the policy allows to be cut.
     TooLong {
@@ -126,16 +146,17 @@ impl Prompter {
         let answer = needed - prompt_len;
         let room = max_seq_len.saturating_sub(answer);
         match self.shorten_context(instruction, context, prompt_len, room)? {
-            Fitted::No { needed } => Ok(too_long(needed + answer, max_seq_len)),
+            Fitted::No { needed } => Ok(too_long(row.whole, needed + answer, max_seq_len)),
             Fitted::Yes {
                 kept,
                 mut truncated,
                 ..
             } => {
-                let row = self.conversation(&turns(Some(&kept)))?;
+                let shorter = self.conversation(&turns(Some(&kept)))?;
+                let whole = row.whole;
                 truncated.ids_before += answer;
                 truncated.ids_after += answer;
-                Ok(kept_row(row, Some(truncated)))
+                Ok(kept_row(Encoded { whole, ..shorter }, Some(truncated)))
             }
         }
     }
@@ -176,7 +197,9 @@ impl Prompter {
         }
         match policy {
             OverflowPolicy::KeepStart => self.keep_start(row, limit),
-            OverflowPolicy::Context | OverflowPolicy::Drop => Ok(too_long(needed, limit)),
+            OverflowPolicy::Context | OverflowPolicy::Drop => {
+                Ok(too_long(row.whole, needed, limit))
+            }
             OverflowPolicy::Error => Err(PromptError::RowTooLong {
                 needed,
                 limit,
@@ -191,7 +214,8 @@ impl Prompter {
         let prompt = row.supervised.first().map_or(0, |range| range.start);
         if limit <= prompt.max(1) {
             let reason = DropReason::NothingSupervised { prompt, limit };
-            return Ok(RowOutcome::Dropped { reason });
+            let whole = row.whole;
+            return Ok(RowOutcome::Dropped { reason, whole });
         }
         let removed = self.decode(&row.ids.split_off(limit), false)?;
         row.supervised.retain(|range| range.start < limit);
@@ -233,24 +257,16 @@ impl Prompter {
     }
 }
 
-fn too_long(needed: usize, limit: usize) -> RowOutcome {
-    RowOutcome::Dropped {
-        reason: DropReason::TooLong { needed, limit },
-    }
+fn too_long(whole: WholeRow, needed: usize, limit: usize) -> RowOutcome {
+    let reason = DropReason::TooLong { needed, limit };
+    RowOutcome::Dropped { reason, whole }
 }
 
 fn kept_row(row: Encoded, truncated: Option<Truncated>) -> RowOutcome {
-    let Encoded {
-        ids,
-        mut supervised,
-    } = row;
-    // Nothing stands before the first token, so it cannot be predicted.
-    if let Some(first) = supervised.first_mut() {
-        first.start = first.start.max(1);
-    }
     RowOutcome::Kept(TrainingRow {
-        ids,
-        supervised,
+        ids: row.ids,
+        supervised: row.supervised,
         truncated,
+        whole: row.whole,
     })
 }

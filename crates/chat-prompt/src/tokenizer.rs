@@ -7,6 +7,7 @@ use gguf::GgufFile;
 use tokenizers::{Encoding, Tokenizer};
 
 use crate::error::{PromptError, Result, read_text, start_of};
+use crate::missing_bytes::MissingBytes;
 use crate::splitter::Splitter;
 use crate::{gguf_vocabulary, tokenizer_json};
 
@@ -14,7 +15,8 @@ use crate::{gguf_vocabulary, tokenizer_json};
 ///
 /// A vocabulary need not have a token for every byte, and SmolLM2's does not: characters that need
 /// one of a few rare bytes are **dropped** in encoding, in silence, here as in every other
-/// implementation. [`ChatTokenizer::encode_plain`] and its siblings follow the model in that.
+/// implementation. [`ChatTokenizer::encode_plain`] and its siblings follow the model in that;
+/// [`ChatTokenizer::count_unencodable`] tells.
 #[derive(Debug, Clone)]
 pub struct ChatTokenizer {
     /// Reads control strings as control ids.
@@ -29,6 +31,8 @@ pub struct ChatTokenizer {
     vocab_size: usize,
     /// Finds control strings as `parsing` does, where no added token has special rules of matching.
     splitter: Option<Splitter>,
+    /// Which bytes have no token.
+    missing: MissingBytes,
 }
 
 /// A piece of text between or at control tokens; see [`ChatTokenizer::split_at_controls`].
@@ -94,6 +98,7 @@ impl ChatTokenizer {
         let vocab_size = vocabulary.values().max().map_or(0, |&id| id as usize + 1);
         let unknown = tokenizer_json::unknown_token(&parsing).and_then(|t| parsing.token_to_id(&t));
         let splitter = Splitter::new(&parsing);
+        let missing = MissingBytes::new(&parsing);
         Ok(Self {
             parsing,
             plain,
@@ -101,6 +106,7 @@ impl ChatTokenizer {
             unknown,
             vocab_size,
             splitter,
+            missing,
         })
     }
 
@@ -133,6 +139,12 @@ impl ChatTokenizer {
             });
         }
         Ok(ids.to_vec())
+    }
+
+    /// Characters that encoding drops or replaces, since they need a byte that has no token. (Of
+    /// tokenizers that do not work on bytes nothing is known: 0.)
+    pub fn count_unencodable(&self, text: &str) -> usize {
+        self.missing.count(text)
     }
 
     /// Where the tokens of ordinary text end: ascending byte offsets, each between two characters.

@@ -23,7 +23,7 @@ fn row(messages: &[Message], limit: usize, policy: OverflowPolicy) -> RowOutcome
 fn kept(outcome: RowOutcome) -> TrainingRow {
     match outcome {
         RowOutcome::Kept(row) => row,
-        RowOutcome::Dropped { reason } => panic!("dropped: {reason}"),
+        RowOutcome::Dropped { reason, .. } => panic!("dropped: {reason}"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
 
+mod audit;
 mod bad_input;
 mod batching;
 mod conversations;

@@ -23,7 +23,7 @@ fn row(max: usize, policy: OverflowPolicy) -> RowOutcome {
 fn kept(outcome: RowOutcome) -> TrainingRow {
     match outcome {
         RowOutcome::Kept(row) => row,
-        RowOutcome::Dropped { reason } => panic!("dropped: {reason}"),
+        RowOutcome::Dropped { reason, .. } => panic!("dropped: {reason}"),
     }
 }
 
@@ -89,7 +89,10 @@ fn context_gives_way_first() {
     };
     assert_eq!(
         row(limit, OverflowPolicy::Context),
-        RowOutcome::Dropped { reason }
+        RowOutcome::Dropped {
+            reason,
+            whole: whole.whole
+        }
     );
     assert!(reason.to_string().contains("more than the limit"));
 }
@@ -105,7 +108,10 @@ fn the_other_policies() {
     };
     assert_eq!(
         row(n - 1, OverflowPolicy::Drop),
-        RowOutcome::Dropped { reason }
+        RowOutcome::Dropped {
+            reason,
+            whole: whole.whole
+        }
     );
     let error = tiny().training_row(
         QUESTION,
@@ -138,7 +144,10 @@ fn the_other_policies() {
         };
         assert_eq!(
             row(limit, OverflowPolicy::KeepStart),
-            RowOutcome::Dropped { reason }
+            RowOutcome::Dropped {
+                reason,
+                whole: whole.whole
+            }
         );
     }
 }
