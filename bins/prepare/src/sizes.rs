@@ -1,6 +1,6 @@
 //! How many rows go where when the command line does not say.
 
-use dolly_data::SplitSpec;
+use dolly_data::{Size, SplitSpec};
 use stage::StageError;
 
 use crate::Args;
@@ -28,12 +28,19 @@ pub(crate) fn choose(args: &Args, rows: usize) -> Result<(SplitSpec, Option<Stri
     let note = shrunk.then(|| {
         format!("the source has {rows} rows, so the split is {test} test + {train} train (the default is {TEST} + {TRAIN}; --test and --train decide)")
     });
-    let seed = args.seed;
-    Ok((SplitSpec { seed, test, train }, note))
+    let spec = SplitSpec {
+        seed: args.seed,
+        test: Size::Rows(test),
+        train: Size::Rows(train),
+        ..SplitSpec::default()
+    };
+    Ok((spec, note))
 }
 
 #[cfg(test)]
 mod tests {
+    use dolly_data::Size;
+
     use super::choose;
     use crate::Args;
 
@@ -48,7 +55,10 @@ mod tests {
             ..Args::new("x")
         };
         let (spec, note) = choose(&args, rows).ok()?;
-        Some((spec.test, spec.train, note.is_some()))
+        let (Size::Rows(test), Size::Rows(train)) = (spec.test, spec.train) else {
+            return None;
+        };
+        Some((test, train, note.is_some()))
     }
 
     #[test]

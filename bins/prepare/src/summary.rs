@@ -103,16 +103,16 @@ pub struct OverlapSummary {
 
 impl SplitSummary {
     pub(crate) fn new(spec: &SplitSpec, split: &Split, leaks: Vec<Overlap>) -> Self {
-        let part = |part: &Part, asked| PartSummary {
-            asked,
+        let part = |part: &Part| PartSummary {
+            asked: part.asked,
             rows: part.rows.len(),
             dropped: part.dropped.clone(),
         };
         let count = |kind| leaks.iter().filter(|leak| leak.kind == kind).count();
         Self {
             seed: spec.seed,
-            test: part(&split.test, spec.test),
-            train: part(&split.train, spec.train),
+            test: part(&split.test),
+            train: part(&split.train),
             overlaps: OverlapSummary {
                 exact: count(LeakKind::Exact),
                 normalised: count(LeakKind::Normalised),

@@ -165,7 +165,7 @@ pub enum DataError {
         problem: String,
     },
     /// The split asks for more rows than there are.
-    #[error("{}: test {test} + train {train} rows asked for, but the source has {rows}; ask for fewer", path.display())]
+    #[error("{}: test {test} + train {train}{} rows asked for, but the source has {rows}; ask for fewer", path.display(), and_val(*val))]
     SplitTooLarge {
         /// The file.
         path: PathBuf,
@@ -173,6 +173,8 @@ pub enum DataError {
         test: usize,
         /// Train rows asked for.
         train: usize,
+        /// Validation rows asked for.
+        val: usize,
         /// Rows in the source, blank ones included.
         rows: usize,
     },
@@ -181,7 +183,7 @@ pub enum DataError {
     EmptyPart {
         /// The file.
         path: PathBuf,
-        /// `test` or `train`.
+        /// `test`, `train` or `val`.
         part: &'static str,
         /// Rows drawn.
         drawn: usize,
@@ -202,6 +204,22 @@ pub enum DataError {
         /// What went wrong and what to do.
         problem: String,
     },
+    /// A split that cannot be, whatever the source holds.
+    #[error("{}: cannot split: {problem}", path.display())]
+    Split {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for, what would be possible.
+        problem: String,
+    },
+}
+
+/// Speaks of validation rows only where there are to be any.
+fn and_val(val: usize) -> String {
+    match val {
+        0 => String::new(),
+        val => format!(" + val {val}"),
+    }
 }
 
 impl DataError {

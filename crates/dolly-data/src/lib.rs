@@ -19,7 +19,7 @@
 //! It depends on no tensor crate and no network; the feature `hub` adds downloads.
 //!
 //! ```
-//! use dolly_data::{SplitSpec, read_source, write_jsonl};
+//! use dolly_data::{Size, SplitSpec, read_source, write_jsonl};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let dir = std::env::temp_dir().join("dolly-data-example");
@@ -36,7 +36,8 @@
 //!     assert_eq!(loaded.rows[1].context.as_deref(), Some("It was Ada."));
 //!     assert_eq!(loaded.dropped[0].reason.to_string(), "no response");
 //!
-//!     let split = source.split(&SplitSpec { seed: 42, test: 1, train: 2 })?;
+//!     let spec = SplitSpec { test: Size::Rows(1), train: Size::Rest, ..SplitSpec::default() };
+//!     let split = source.split(&spec)?;
 //!     write_jsonl(&dir.join("train.jsonl"), &split.train.rows)?;
 //!     Ok(())
 //! }
@@ -53,6 +54,7 @@ mod read;
 mod row;
 mod source;
 mod split;
+mod words;
 mod write;
 
 pub use error::DataError;
@@ -60,7 +62,7 @@ pub use numpy::permutation;
 pub use overlap::{Overlap, overlaps};
 pub use row::{DropReason, Dropped, Field, LeakKind, Loaded, Record, Row, Submission, Turn};
 pub use source::{Format, Source, load_rows, read_source};
-pub use split::{Part, Split, SplitSpec};
+pub use split::{FoldSpec, GroupBy, Part, Size, SizeError, Split, SplitSpec};
 pub use write::{CSV_HEADER, write_csv, write_jsonl};
 
 /// Keeps the README's example true.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::row::{LeakKind, Row};
+use crate::words::normalise as words;
 
 /// A test row and the training rows that it overlaps with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,13 +67,4 @@ fn keys(row: &Row) -> Vec<(LeakKind, String)> {
         keys.push((LeakKind::SharedContext, context));
     }
     keys
-}
-
-/// The words of a text, in lower case, joined by single spaces.
-fn words(text: &str) -> String {
-    let lower = text.to_lowercase();
-    let words = lower
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(" ")
 }

@@ -43,12 +43,10 @@ fn the_split_is_the_published_one() {
     let row = |i| format!("{{\"id\": {i}, \"instruction\": \"q\", \"response\": \"r\"}}\n");
     let lines: Vec<String> = (0..15_015).map(row).collect();
     std::fs::write(&file, lines.concat()).unwrap();
-    let spec = SplitSpec {
-        seed: 42,
-        test: 15,
-        train: 1000,
-    };
-    let split = read_source(&file).unwrap().split(&spec).unwrap();
+    let split = read_source(&file)
+        .unwrap()
+        .split(&SplitSpec::default())
+        .unwrap();
     let drawn = |rows: &[Row]| rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>();
     let [test, train] = published();
     assert_eq!(drawn(&split.test.rows), ids(test.records()));

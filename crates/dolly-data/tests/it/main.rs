@@ -7,6 +7,7 @@ mod curated;
 #[cfg(feature = "hub")]
 mod hub;
 mod numpy;
+mod parts;
 mod reading;
 mod splitting;
 mod writing;

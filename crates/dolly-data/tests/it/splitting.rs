@@ -1,6 +1,6 @@
 //! The split: where rows go, and where they are lost.
 
-use dolly_data::{DataError, LeakKind, Row, Source, SplitSpec, overlaps, permutation};
+use dolly_data::{DataError, LeakKind, Row, Size, Source, SplitSpec, overlaps, permutation};
 use proptest::prelude::*;
 
 /// A source of `n` rows with ids `r0`, `r1`, …, those at `blank` without a response.
@@ -13,17 +13,23 @@ fn source(n: usize, blank: &[usize]) -> Source {
     crate::read_as("a.csv", csv).unwrap()
 }
 
+/// So many rows of each, drawn plainly.
+fn rows(seed: u64, test: usize, train: usize) -> SplitSpec {
+    SplitSpec {
+        seed,
+        test: Size::Rows(test),
+        train: Size::Rows(train),
+        ..SplitSpec::default()
+    }
+}
+
 fn ids(rows: &[Row]) -> Vec<&str> {
     rows.iter().map(|row| row.id.as_str()).collect()
 }
 
 #[test]
 fn blank_rows_are_dropped_after_the_draw() {
-    let spec = SplitSpec {
-        seed: 42,
-        test: 3,
-        train: 5,
-    };
+    let spec = rows(42, 3, 5);
     let order = permutation(42, 12);
     let whole = source(12, &[]).split(&spec).unwrap();
     assert_eq!(
@@ -55,13 +61,7 @@ fn blank_rows_are_dropped_after_the_draw() {
 #[test]
 fn too_much_is_asked_for() {
     let source = source(4, &[]);
-    let split = |test, train| {
-        source.split(&SplitSpec {
-            seed: 0,
-            test,
-            train,
-        })
-    };
+    let split = |test, train| source.split(&rows(0, test, train));
     assert_eq!(split(1, 3).unwrap().train.rows.len(), 3);
     assert_eq!(split(0, 0).unwrap().train.rows.len(), 0);
     let said = split(2, 3).unwrap_err().to_string();
@@ -79,13 +79,7 @@ fn too_much_is_asked_for() {
 fn a_part_of_blanks_is_an_error() {
     let order = permutation(1, 5);
     let source = source(5, &order[..2]);
-    let error = source
-        .split(&SplitSpec {
-            seed: 1,
-            test: 2,
-            train: 3,
-        })
-        .unwrap_err();
+    let error = source.split(&rows(1, 2, 3)).unwrap_err();
     assert!(
         error.to_string().contains("all 2 rows drawn for test"),
         "{error}"
@@ -133,7 +127,7 @@ fn leaks_are_found_and_only_those() {
 proptest! {
     #[test]
     fn no_record_stands_on_both_sides(seed: u64, test in 0usize..20, train in 0usize..20) {
-        let split = source(40, &[]).split(&SplitSpec { seed, test, train }).unwrap();
+        let split = source(40, &[]).split(&rows(seed, test, train)).unwrap();
         prop_assert_eq!((split.test.rows.len(), split.train.rows.len()), (test, train));
         prop_assert!(split.test.rows.iter().all(|row| !split.train.rows.contains(row)));
     }
