@@ -74,9 +74,9 @@ impl Prompter {
             }
         }
         // Nothing stands before the first token, so it cannot be predicted.
-        supervised
-            .iter_mut()
-            .for_each(|range| range.start = range.start.max(1));
+        if let Some(first) = supervised.first_mut() {
+            first.start = first.start.max(1);
+        }
         supervised.retain(|range| !range.is_empty());
         if said.next().is_some() || supervised.is_empty() {
             return Err(PromptError::NothingSupervised { start: start() });

@@ -65,6 +65,7 @@ mod conversation;
 mod error;
 mod gguf_vocabulary;
 mod guard;
+mod mask_view;
 mod message;
 mod missing_bytes;
 mod prompt;
@@ -83,6 +84,7 @@ pub use audit::{
 };
 pub use batching::{Batches, Batching};
 pub use error::{PromptError, Result};
+pub use mask_view::{mask_html, show_mask};
 pub use message::{Message, Role, user_turn};
 pub use prompt::{Cut, GenerationPrompt, PromptPolicy, Truncated};
 pub use prompter::Prompter;
