@@ -15,7 +15,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A folder stands where a file was expected.
-    #[error("{}: this is a folder; name a .csv, .jsonl or .json file in it", path.display())]
+    #[error("{}: this is a folder; name a .csv, .jsonl, .json or .parquet file in it", path.display())]
     IsFolder {
         /// The path as given.
         path: PathBuf,
@@ -37,7 +37,7 @@ pub enum DataError {
         source: io::Error,
     },
     /// The extension names no format that we read.
-    #[error("{}: unknown kind of file, found extension `{found}`, expected .csv, .jsonl, .ndjson or .json", path.display())]
+    #[error("{}: unknown kind of file, found extension `{found}`, expected .csv, .jsonl, .ndjson or .json (each also with .gz or .zst), or .parquet", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
@@ -71,7 +71,7 @@ pub enum DataError {
         advice: &'static str,
     },
     /// No column gives the instruction, or none gives the response.
-    #[error("{}: no column for {missing}; found columns: {found}; expected `instruction` and `response`, or the curated `original-…`/`new-…` pair of each", path.display())]
+    #[error("{}: no column for {missing}; found columns: {found}; expected `instruction` and `response`, the curated `original-…`/`new-…` pair of each, `prompt` and `completion`, or `messages`; other names can be mapped", path.display())]
     MissingColumns {
         /// The file.
         path: PathBuf,
@@ -162,6 +162,64 @@ pub enum DataError {
         /// The column.
         column: String,
         /// What is wrong, and at which character of the cell.
+        problem: String,
+    },
+    /// A line without end.
+    #[error("{}: line {line} is longer than {limit} MiB; expected rows of text, one record after another", path.display())]
+    LineTooLong {
+        /// The file.
+        path: PathBuf,
+        /// The line, from one.
+        line: u64,
+        /// The limit in MiB.
+        limit: usize,
+    },
+    /// A packed file that unpacks to far more than text would.
+    #[error("{}: unpacks to more than {limit} MiB, far more than text of its packed size; refused (unpack it yourself if it is really data)", path.display())]
+    Bomb {
+        /// The file.
+        path: PathBuf,
+        /// The limit in MiB.
+        limit: u64,
+    },
+    /// A packed file that cannot be unpacked.
+    #[error("{}: cannot be unpacked: it is damaged, cut short, or packed in another way than its name says", path.display())]
+    Unpack {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        source: io::Error,
+    },
+    /// A Parquet file that is damaged, or of a kind that we cannot read.
+    #[error("{}{}: not readable as Parquet; download or export it again", path.display(), row.map_or(String::new(), |row| format!(": row {row}")))]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The row, from one; none where the file as a whole is wrong.
+        row: Option<u64>,
+        /// What the decoder said.
+        source: parquet::errors::ParquetError,
+    },
+    /// A column that is mapped to a field, but not there.
+    #[error("{}: no column `{column}`, to which a field is mapped; found columns: {found}", path.display())]
+    UnknownColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The columns there are.
+        found: String,
+    },
+    /// A conversation that cannot be trained on.
+    #[error("{}: line {line}: column `{column}`: {problem}", path.display())]
+    Messages {
+        /// The file.
+        path: PathBuf,
+        /// The line on which the record starts, from one; of a Parquet file, the row.
+        line: u64,
+        /// The column.
+        column: String,
+        /// What is wrong, and in which turn.
         problem: String,
     },
     /// The split asks for more rows than there are.

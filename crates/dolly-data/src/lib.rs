@@ -60,8 +60,11 @@ mod write;
 pub use error::DataError;
 pub use numpy::permutation;
 pub use overlap::{Overlap, overlaps};
-pub use row::{DropReason, Dropped, Field, LeakKind, Loaded, Record, Row, Submission, Turn};
-pub use source::{Format, Source, load_rows, read_source};
+pub use read::{FieldMap, FieldMapError, ReadOptions, RecordReader, open_records};
+pub use row::{
+    DropReason, Dropped, Field, LeakKind, Loaded, Record, Row, Submission, Turn, View, ViewError,
+};
+pub use source::{Format, Source, load_rows, read_parts, read_source, read_source_with};
 pub use split::{FoldSpec, GroupBy, Part, Size, SizeError, Split, SplitSpec};
 pub use write::{CSV_HEADER, write_csv, write_jsonl};
 

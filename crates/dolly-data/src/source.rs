@@ -1,10 +1,11 @@
 //! A source of records: a file, read whole, with every record it holds.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
-use crate::read;
-use crate::row::{Dropped, Loaded, Record};
+use crate::read::{ReadOptions, open_records};
+use crate::row::{Dropped, Loaded, Record, View};
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Format {
     Jsonl,
     /// One JSON array of objects.
     Json,
+    /// Apache Parquet.
+    Parquet,
 }
 
 /// Every record of a file in its order, the unusable ones included: what a split is taken from.
@@ -25,6 +28,7 @@ pub struct Source {
     pub(crate) format: Format,
     pub(crate) columns: Vec<String>,
     pub(crate) records: Vec<Record>,
+    pub(crate) view: View,
 }
 
 impl Source {
@@ -58,7 +62,31 @@ impl Source {
         self.records.is_empty()
     }
 
-    /// The standard view of all records.
+    /// Which texts of its records count.
+    pub fn text_view(&self) -> View {
+        self.view
+    }
+
+    /// Ids that more than one record has, in order of first appearance, each with the lines of its
+    /// records. A split is by place, not by id, so they are no error; but who joins by id must know.
+    pub fn repeated_ids(&self) -> Vec<(&str, Vec<u64>)> {
+        let mut lines: HashMap<&str, Vec<u64>> = HashMap::with_capacity(self.len());
+        for record in &self.records {
+            lines.entry(&record.id).or_default().push(record.line);
+        }
+        let mut repeated = Vec::new();
+        for record in &self.records {
+            if let Some(lines) = lines
+                .remove(record.id.as_str())
+                .filter(|lines| lines.len() > 1)
+            {
+                repeated.push((record.id.as_str(), lines));
+            }
+        }
+        repeated
+    }
+
+    /// The rows that its records are in its view.
     ///
     /// # Errors
     /// When no record is usable.
@@ -73,11 +101,11 @@ impl Source {
         Ok(loaded)
     }
 
-    /// The standard view of the records at these indices, in this order. All lie within the source.
+    /// The rows of the records at these indices, in this order. All lie within the source.
     pub(crate) fn view(&self, indices: impl IntoIterator<Item = usize>) -> Loaded {
         let mut loaded = Loaded::default();
         for index in indices {
-            match self.records[index].to_row() {
+            match self.records[index].to_row(self.view) {
                 Ok(row) => loaded.rows.push(row),
                 Err(reason) => loaded.dropped.push(Dropped {
                     index,
@@ -90,16 +118,59 @@ impl Source {
     }
 }
 
-/// Reads a `.csv`, `.jsonl`, `.ndjson` or `.json` file, told apart by its extension.
+/// Reads a `.csv`, `.jsonl`, `.ndjson`, `.json` or `.parquet` file, told apart by its extension; the
+/// text formats may be packed as `.gz` or `.zst`.
 ///
 /// Columns are Dolly's (`instruction`, `context`, `response`, `category`), those of the curated
-/// set (`original-…` and `new-…`), or both; `id` may be missing, others are ignored.
+/// set (`original-…` and `new-…`), Alpaca's (`instruction`, `input`, `output`), `prompt` and
+/// `completion`, `question` and `answer`, or a conversation in `messages`; `id` may be missing,
+/// others are ignored.
 ///
 /// # Errors
 /// Anything wrong with the file as a file: missing, a folder, empty, not UTF-8, cut short, without
 /// the needed columns, a field of the wrong type. Blank rows are no error: see [`load_rows`].
 pub fn read_source(path: &Path) -> Result<Source, DataError> {
-    read::file(path)
+    read_source_with(path, &ReadOptions::default())
+}
+
+/// [`read_source`] with columns of other names, and another view.
+///
+/// # Errors
+/// As there, and when a mapped column does not exist.
+pub fn read_source_with(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
+    read_parts(std::slice::from_ref(&path), options)
+}
+
+/// Reads several files as one source: the shards of a data set, in this order.
+///
+/// # Errors
+/// As [`read_source_with`], for the first file that is wrong; and for no file at all.
+pub fn read_parts(paths: &[impl AsRef<Path>], options: &ReadOptions) -> Result<Source, DataError> {
+    let Some(first) = paths.first() else {
+        return Err(DataError::NotFound {
+            path: PathBuf::new(),
+        });
+    };
+    let (mut records, mut columns, mut format) = (Vec::new(), Vec::<String>::new(), Format::Csv);
+    for path in paths {
+        let mut reader = open_records(path.as_ref(), options, records.len())?;
+        for record in &mut reader {
+            records.push(record?);
+        }
+        format = reader.format();
+        let new = reader
+            .columns()
+            .iter()
+            .filter(|name| !columns.contains(name));
+        columns.extend(new.cloned().collect::<Vec<_>>());
+    }
+    Ok(Source {
+        path: first.as_ref().to_path_buf(),
+        format,
+        columns,
+        records,
+        view: options.view,
+    })
 }
 
 /// Reads a file and takes the standard view of it.

@@ -6,10 +6,18 @@ use std::path::Path;
 use atomic_write_file::AtomicWriteFile;
 
 use crate::error::DataError;
-use crate::row::Row;
+use crate::row::{LeakKind, Row};
 
-/// The header of the CSV files that we write.
-pub const CSV_HEADER: [&str; 5] = ["id", "category", "instruction", "context", "response"];
+/// The header of the CSV files that we write. Where some row has them, `messages` (as JSON) and
+/// `leak` follow.
+pub const CSV_HEADER: [&str; 6] = [
+    "id",
+    "category",
+    "instruction",
+    "context",
+    "response",
+    "key",
+];
 
 /// Writes rows as CSV: UTF-8 without a byte order mark, a header ([`CSV_HEADER`]), `\n` after each
 /// record, quotes only where needed. [`read_source`](crate::read_source) and pandas read it (pandas with
@@ -20,21 +28,42 @@ pub const CSV_HEADER: [&str; 5] = ["id", "category", "instruction", "context", "
 pub fn write_csv(path: &Path, rows: &[Row]) -> Result<(), DataError> {
     atomically(path, |file| {
         let mut writer = csv::Writer::from_writer(file);
-        writer.write_record(CSV_HEADER)?;
+        let messages = rows.iter().any(|row| !row.messages.is_empty());
+        let leaks = rows.iter().any(|row| row.leak.is_some());
+        let more = [("messages", messages), ("leak", leaks)];
+        let more = more
+            .into_iter()
+            .filter(|(_, any)| *any)
+            .map(|(name, _)| name);
+        writer.write_record(CSV_HEADER.into_iter().chain(more))?;
         for row in rows {
-            writer.write_record([
+            let context = row.context.as_deref().unwrap_or_default();
+            for text in [
                 &row.id,
                 &row.category,
                 &row.instruction,
-                row.context.as_deref().unwrap_or_default(),
+                context,
                 &row.response,
-            ])?;
+            ] {
+                writer.write_field(text)?;
+            }
+            writer.write_field(row.key())?;
+            if messages && row.messages.is_empty() {
+                writer.write_field("")?;
+            } else if messages {
+                writer.write_field(serde_json::to_string(&row.messages)?)?;
+            }
+            if leaks {
+                writer.write_field(row.leak.map_or("", LeakKind::name))?;
+            }
+            writer.write_record(None::<&[u8]>)?;
         }
         writer.flush()
     })
 }
 
-/// Writes rows as JSON Lines, one object a line with the keys of [`CSV_HEADER`], all of them strings.
+/// Writes rows as JSON Lines, one object a line with the keys of [`CSV_HEADER`], all of them strings,
+/// and `messages` (a list of turns) and `leak` where a row has them.
 ///
 /// # Errors
 /// When the file cannot be written; a file that stood there before is then untouched.

@@ -1,112 +1,81 @@
 //! CSV: RFC 4180 with a header; quoted fields may hold line breaks.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::HashSet;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
 
-use csv::{ErrorKind, StringRecord};
+use csv::ErrorKind;
+use serde_json::{Map, Value};
 
-use super::columns::{self, CONTEXT, FieldColumns, INSTRUCTION, RESPONSE};
-use super::{curated, line_at};
+use super::line_at;
+use super::raw::{Raw, RawReader};
 use crate::error::DataError;
-use crate::row::{Field, Record, is_blank};
-use crate::source::{Format, Source};
+use crate::source::Format;
 
-pub(super) fn read(path: &Path, text: &str) -> Result<Source, DataError> {
-    if let Some(offset) = unclosed_quote(text.as_bytes()) {
-        return Err(DataError::UnclosedQuote {
-            path: path.to_path_buf(),
-            line: line_at(text.as_bytes(), offset),
-        });
-    }
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
-    let header = reader.headers().map_err(|e| fault(path, e))?.clone();
-    let names: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
-    let places = places(path, &names)?;
-    columns::check(path, &names)?;
-    let mut records = Vec::new();
-    for cells in reader.records() {
-        let cells = cells.map_err(|e| fault(path, e))?;
-        let cells = Cells {
-            path,
-            places: &places,
-            values: &cells,
-        };
-        records.push(cells.record(records.len())?);
-    }
-    if records.is_empty() {
-        return Err(DataError::NoRows {
-            path: path.to_path_buf(),
-        });
-    }
-    Ok(Source {
-        path: path.to_path_buf(),
-        format: Format::Csv,
-        columns: names,
-        records,
-    })
+/// The records of a CSV text.
+pub(super) struct CsvReader {
+    path: PathBuf,
+    columns: Vec<String>,
+    records: csv::StringRecordsIntoIter<Cursor<Vec<u8>>>,
 }
 
-fn places(path: &Path, names: &[String]) -> Result<HashMap<String, usize>, DataError> {
-    let mut places = HashMap::new();
-    for (place, name) in names.iter().enumerate() {
-        // pandas leaves the header of an index column empty.
-        if places.insert(name.clone(), place).is_some() && !name.is_empty() {
-            return Err(DataError::DuplicateColumn {
+impl CsvReader {
+    /// `text` is UTF-8 from byte `start` on.
+    pub(super) fn new(path: &Path, text: Vec<u8>, start: usize) -> Result<Self, DataError> {
+        if let Some(offset) = unclosed_quote(&text[start..]) {
+            return Err(DataError::UnclosedQuote {
                 path: path.to_path_buf(),
-                column: name.clone(),
+                line: line_at(&text[start..], offset),
             });
         }
-    }
-    Ok(places)
-}
-
-/// One record's cells, by name.
-struct Cells<'a> {
-    path: &'a Path,
-    places: &'a HashMap<String, usize>,
-    values: &'a StringRecord,
-}
-
-impl Cells<'_> {
-    fn get(&self, column: &str) -> &str {
-        let place = self.places.get(column);
-        place.and_then(|&i| self.values.get(i)).unwrap_or_default()
-    }
-
-    fn line(&self) -> u64 {
-        self.values.position().map_or(0, csv::Position::line)
-    }
-
-    fn record(&self, index: usize) -> Result<Record, DataError> {
-        let id = self.get("id").trim();
-        Ok(Record {
-            id: if id.is_empty() {
-                index.to_string()
-            } else {
-                id.to_owned()
-            },
-            category: self.get("category").to_owned(),
-            instruction: self.field(&INSTRUCTION)?,
-            context: self.field(&CONTEXT)?,
-            response: self.field(&RESPONSE)?,
-            line: self.line(),
+        let mut bytes = Cursor::new(text);
+        bytes.set_position(start as u64);
+        let mut reader = csv::Reader::from_reader(bytes);
+        let header = reader.headers().map_err(|e| fault(path, e))?;
+        let columns: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
+        let mut seen = HashSet::new();
+        // pandas leaves the header of an index column empty.
+        let twice = columns
+            .iter()
+            .find(|name| !name.is_empty() && !seen.insert(name.as_str()));
+        if let Some(column) = twice {
+            return Err(DataError::DuplicateColumn {
+                path: path.to_path_buf(),
+                column: column.clone(),
+            });
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            columns,
+            records: reader.into_records(),
         })
     }
+}
 
-    fn field(&self, columns: &FieldColumns) -> Result<Field, DataError> {
-        let [plain, original] = columns.original.map(|column| self.get(column));
-        let curated = curated::from_text(self.get(columns.curated)).map_err(|problem| {
-            DataError::Curated {
-                path: self.path.to_path_buf(),
-                line: self.line(),
-                column: columns.curated.to_owned(),
-                problem,
-            }
-        })?;
-        Ok(Field {
-            original: if is_blank(plain) { original } else { plain }.to_owned(),
-            curated,
-        })
+impl Iterator for CsvReader {
+    type Item = Result<Raw, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let cells = match self.records.next()? {
+            Ok(cells) => cells,
+            Err(error) => return Some(Err(fault(&self.path, error))),
+        };
+        let named = self.columns.iter().zip(cells.iter());
+        let values: Map<String, Value> = named
+            .map(|(name, cell)| (name.clone(), Value::String(cell.to_owned())))
+            .collect();
+        let line = cells.position().map_or(0, csv::Position::line);
+        Some(Ok(Raw { line, values }))
+    }
+}
+
+impl RawReader for CsvReader {
+    fn format(&self) -> Format {
+        Format::Csv
+    }
+
+    fn header(&self) -> Option<&[String]> {
+        Some(&self.columns)
     }
 }
 

@@ -1,42 +1,126 @@
 //! JSON Lines, and JSON arrays of objects.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::vec;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
-use super::columns::{self, CONTEXT, FieldColumns, INSTRUCTION, RESPONSE};
-use super::curated;
+use super::raw::{Raw, RawReader};
 use crate::error::DataError;
-use crate::row::{Field, Record, is_blank};
-use crate::source::{Format, Source};
+use crate::row::is_blank;
+use crate::source::Format;
 
-pub(super) fn read_lines(path: &Path, text: &str) -> Result<Source, DataError> {
-    let mut rows = Rows::new(path);
-    let torn = !text.ends_with('\n');
-    let last = text.lines().count();
-    for (i, line) in text.lines().enumerate() {
-        if is_blank(line) {
-            continue;
-        }
-        let number = i as u64 + 1;
-        let value = serde_json::from_str(line).map_err(|source| DataError::Json {
-            path: path.to_path_buf(),
-            line: number,
-            hint: if torn && i + 1 == last {
-                " (the last line, without an end of line: it is cut short)"
-            } else {
-                ""
-            },
-            source,
-        })?;
-        rows.push(number, value)?;
-    }
-    rows.finish(Format::Jsonl)
+/// The objects of a JSON text and the lines that they start on.
+pub(super) struct JsonReader {
+    path: PathBuf,
+    text: String,
+    format: Format,
+    /// For an array: where each element stands, and its line.
+    elements: Option<vec::IntoIter<(usize, usize, u64)>>,
+    /// For lines: where the next one starts, and how many came before it.
+    at: usize,
+    line: u64,
 }
 
-pub(super) fn read_array(path: &Path, text: &str) -> Result<Source, DataError> {
-    let fault = |source: serde_json::Error, before: u64| DataError::Json {
+impl JsonReader {
+    pub(super) fn lines(path: &Path, text: String) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            text,
+            format: Format::Jsonl,
+            elements: None,
+            at: 0,
+            line: 0,
+        }
+    }
+
+    pub(super) fn array(path: &Path, text: String) -> Result<Self, DataError> {
+        // Elements as they stand in the text, so that each still knows its line.
+        let found: Vec<&RawValue> =
+            serde_json::from_str(&text).map_err(|e| array_fault(path, e, 0))?;
+        let (mut line, mut seen) = (1, 0);
+        let mut elements = Vec::with_capacity(found.len());
+        for element in found {
+            let start = element.get().as_ptr() as usize - text.as_ptr() as usize;
+            line += text[seen..start].matches('\n').count() as u64;
+            seen = start;
+            elements.push((start, start + element.get().len(), line));
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            text,
+            format: Format::Json,
+            elements: Some(elements.into_iter()),
+            at: 0,
+            line: 0,
+        })
+    }
+
+    fn next_line(&mut self) -> Option<Result<Raw, DataError>> {
+        loop {
+            let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
+            let (line, torn) = match rest.split_once('\n') {
+                Some((line, _)) => (line, false),
+                None => (rest, true),
+            };
+            self.at += line.len() + usize::from(!torn);
+            self.line += 1;
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            if !is_blank(line) {
+                let value = serde_json::from_str(line).map_err(|source| DataError::Json {
+                    path: self.path.clone(),
+                    line: self.line,
+                    hint: if torn {
+                        " (the last line, without an end of line: it is cut short)"
+                    } else {
+                        ""
+                    },
+                    source,
+                });
+                return Some(value.and_then(|value| self.object(self.line, value)));
+            }
+        }
+    }
+
+    fn object(&self, line: u64, value: Value) -> Result<Raw, DataError> {
+        match value {
+            Value::Object(values) => Ok(Raw { line, values }),
+            other => Err(DataError::NotAnObject {
+                path: self.path.clone(),
+                line,
+                found: kind(&other),
+            }),
+        }
+    }
+}
+
+impl Iterator for JsonReader {
+    type Item = Result<Raw, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Some(elements) = &mut self.elements else {
+            return self.next_line();
+        };
+        let (start, end, line) = elements.next()?;
+        let value = serde_json::from_str(&self.text[start..end])
+            .map_err(|e| array_fault(&self.path, e, line - 1));
+        Some(value.and_then(|value| self.object(line, value)))
+    }
+}
+
+impl RawReader for JsonReader {
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    fn header(&self) -> Option<&[String]> {
+        None
+    }
+}
+
+fn array_fault(path: &Path, source: serde_json::Error, before: u64) -> DataError {
+    DataError::Json {
         path: path.to_path_buf(),
         line: before + source.line() as u64,
         hint: if source.is_eof() {
@@ -45,146 +129,6 @@ pub(super) fn read_array(path: &Path, text: &str) -> Result<Source, DataError> {
             ""
         },
         source,
-    };
-    // Elements as they stand in the text, so that each still knows its line.
-    let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(|e| fault(e, 0))?;
-    let mut rows = Rows::new(path);
-    let (mut line, mut seen) = (1, 0);
-    for element in elements {
-        let start = element.get().as_ptr() as usize - text.as_ptr() as usize;
-        line += text[seen..start].matches('\n').count() as u64;
-        seen = start;
-        let value = serde_json::from_str(element.get()).map_err(|e| fault(e, line - 1))?;
-        rows.push(line, value)?;
-    }
-    rows.finish(Format::Json)
-}
-
-/// Records so far, and the keys seen in them.
-struct Rows<'a> {
-    path: &'a Path,
-    keys: Vec<String>,
-    records: Vec<Record>,
-}
-
-impl<'a> Rows<'a> {
-    fn new(path: &'a Path) -> Self {
-        Self {
-            path,
-            keys: Vec::new(),
-            records: Vec::new(),
-        }
-    }
-
-    fn push(&mut self, line: u64, value: Value) -> Result<(), DataError> {
-        let Value::Object(object) = value else {
-            return Err(DataError::NotAnObject {
-                path: self.path.to_path_buf(),
-                line,
-                found: kind(&value),
-            });
-        };
-        for key in object.keys() {
-            if !self.keys.contains(key) {
-                self.keys.push(key.clone());
-            }
-        }
-        let reader = Object {
-            path: self.path,
-            line,
-            map: object,
-        };
-        self.records.push(reader.record(self.records.len())?);
-        Ok(())
-    }
-
-    fn finish(self, format: Format) -> Result<Source, DataError> {
-        if self.records.is_empty() {
-            return Err(DataError::Empty {
-                path: self.path.to_path_buf(),
-            });
-        }
-        columns::check(self.path, &self.keys)?;
-        Ok(Source {
-            path: self.path.to_path_buf(),
-            format,
-            columns: self.keys,
-            records: self.records,
-        })
-    }
-}
-
-/// One JSON object, and where it stands.
-struct Object<'a> {
-    path: &'a Path,
-    line: u64,
-    map: Map<String, Value>,
-}
-
-impl Object<'_> {
-    fn record(mut self, index: usize) -> Result<Record, DataError> {
-        Ok(Record {
-            id: self.id(index)?,
-            category: self.text("category")?,
-            instruction: self.field(&INSTRUCTION)?,
-            context: self.field(&CONTEXT)?,
-            response: self.field(&RESPONSE)?,
-            line: self.line,
-        })
-    }
-
-    fn id(&self, index: usize) -> Result<String, DataError> {
-        match self.map.get("id") {
-            None | Some(Value::Null) => Ok(index.to_string()),
-            Some(Value::String(id)) if is_blank(id) => Ok(index.to_string()),
-            Some(Value::String(id)) => Ok(id.trim().to_owned()),
-            Some(Value::Number(id)) if !id.is_f64() => Ok(id.to_string()),
-            Some(other) => Err(self.wrong_type("id", other, "a string or an integer")),
-        }
-    }
-
-    /// A text; an absent key and `null` are blank.
-    fn text(&mut self, key: &str) -> Result<String, DataError> {
-        match self.map.get_mut(key) {
-            None | Some(Value::Null) => Ok(String::new()),
-            Some(Value::String(text)) => Ok(std::mem::take(text)),
-            Some(other) => {
-                let found = kind(other);
-                Err(self.wrong_kind(key, found, "a string or null"))
-            }
-        }
-    }
-
-    fn field(&mut self, columns: &FieldColumns) -> Result<Field, DataError> {
-        let [plain, original] = columns.original;
-        let (plain, original) = (self.text(plain)?, self.text(original)?);
-        let curated = match self.map.remove(columns.curated) {
-            None => Vec::new(),
-            Some(value) => curated::from_value(value).map_err(|problem| DataError::Curated {
-                path: self.path.to_path_buf(),
-                line: self.line,
-                column: columns.curated.to_owned(),
-                problem,
-            })?,
-        };
-        Ok(Field {
-            original: if is_blank(&plain) { original } else { plain },
-            curated,
-        })
-    }
-
-    fn wrong_type(&self, field: &str, found: &Value, expected: &'static str) -> DataError {
-        self.wrong_kind(field, kind(found), expected)
-    }
-
-    fn wrong_kind(&self, field: &str, found: &'static str, expected: &'static str) -> DataError {
-        DataError::WrongType {
-            path: self.path.to_path_buf(),
-            line: self.line,
-            field: field.to_owned(),
-            found,
-            expected,
-        }
     }
 }
 

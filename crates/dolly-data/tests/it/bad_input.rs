@@ -51,12 +51,10 @@ fn bytes_that_are_not_utf8() {
 
 #[test]
 fn columns() {
-    let said = complaint("a.csv", "question,answer\na,b\n");
-    assert!(
-        said.contains("no column for instruction and response; found columns: question, answer;")
-    );
-    let said = complaint("a.jsonl", "{\"instruction\": \"a\"}\n{\"answer\": \"b\"}\n");
-    assert!(said.contains("no column for response; found columns: instruction, answer;"));
+    let said = complaint("a.csv", "query,reply\na,b\n");
+    assert!(said.contains("no column for instruction and response; found columns: query, reply;"));
+    let said = complaint("a.jsonl", "{\"instruction\": \"a\"}\n{\"reply\": \"b\"}\n");
+    assert!(said.contains("no column for response; found columns: instruction, reply;"));
     assert!(
         complaint("a.csv", "instruction,response,response\na,b,c\n").contains("`response` twice")
     );

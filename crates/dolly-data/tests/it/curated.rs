@@ -53,7 +53,13 @@ fn json_shapes_agree() {
         let record = read(shape);
         assert_eq!(record, read(shapes[0]));
         assert_eq!(values(&record.instruction.curated), [None, Some("Why?")]);
-        assert_eq!(record.to_row().unwrap().instruction, "Why?");
+        assert_eq!(
+            record
+                .to_row(dolly_data::View::Original)
+                .unwrap()
+                .instruction,
+            "Why?"
+        );
     }
 }
 

@@ -7,8 +7,10 @@ mod curated;
 #[cfg(feature = "hub")]
 mod hub;
 mod numpy;
+mod parquet;
 mod parts;
 mod reading;
+mod shapes;
 mod splitting;
 mod writing;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dolly_data::{DataError, Row, load_rows, write_csv, write_jsonl};
+use dolly_data::{DataError, LeakKind, Row, Turn, load_rows, write_csv, write_jsonl};
 use proptest::prelude::*;
 
 fn row(texts: [&str; 5]) -> Row {
@@ -31,13 +31,46 @@ fn bytes_are_as_documented() {
     };
     assert_eq!(
         written("a.csv", write_csv),
-        "id,category,instruction,context,response\n1,open_qa,\"say \"\"a, b\"\"\",,\"two\nlines\"\n2,,q,c,é\n"
+        "id,category,instruction,context,response,key\n1,open_qa,\"say \"\"a, b\"\"\",,\"two\nlines\",e3e93549d0159651\n2,,q,c,é,b14a9d2d139c173e\n"
     );
     assert_eq!(
         written("a.jsonl", write_jsonl),
-        "{\"id\":\"1\",\"category\":\"open_qa\",\"instruction\":\"say \\\"a, b\\\"\",\"context\":\"\",\"response\":\"two\\nlines\"}\n\
-         {\"id\":\"2\",\"category\":\"\",\"instruction\":\"q\",\"context\":\"c\",\"response\":\"é\"}\n"
+        "{\"id\":\"1\",\"category\":\"open_qa\",\"instruction\":\"say \\\"a, b\\\"\",\"context\":\"\",\"response\":\"two\\nlines\",\"key\":\"e3e93549d0159651\"}\n\
+         {\"id\":\"2\",\"category\":\"\",\"instruction\":\"q\",\"context\":\"c\",\"response\":\"é\",\"key\":\"b14a9d2d139c173e\"}\n"
     );
+}
+
+#[test]
+fn conversations_and_flags_survive_both_formats() {
+    let dir = tempfile::tempdir().unwrap();
+    let turn = |role: &str, content: &str| Turn {
+        role: role.into(),
+        content: content.into(),
+    };
+    let plain = row(["1", "open_qa", "q", "c", "a"]);
+    let flagged = Row {
+        leak: Some(LeakKind::Near),
+        ..plain.clone()
+    };
+    let long = Row {
+        messages: vec![
+            turn("system", "\"s\""),
+            turn("user", "q,\n"),
+            turn("assistant", "a"),
+        ],
+        ..row(["2", "", "q,\n", "", "a"])
+    };
+    assert_eq!(flagged.key(), plain.key());
+    assert_ne!(long.key(), row(["2", "", "q,\n", "", "a"]).key());
+    let rows = [plain, flagged, long];
+    for (name, write) in [
+        ("a.csv", write_csv as fn(&Path, &[Row]) -> _),
+        ("a.jsonl", write_jsonl),
+    ] {
+        let path = dir.path().join(name);
+        write(&path, &rows).unwrap();
+        assert_eq!(load_rows(&path).unwrap().rows, rows, "{name}");
+    }
 }
 
 #[test]
