@@ -78,6 +78,7 @@ mod template;
 mod template_source;
 mod tokenizer;
 mod tokenizer_json;
+mod words;
 
 pub use audit::{
     Audit, Bucket, CategoryCount, DroppedRow, Lengths, NotedRow, RowCount, ShortenedRow, TokenCount,

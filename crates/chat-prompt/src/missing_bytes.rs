@@ -31,7 +31,7 @@ impl MissingBytes {
 
 /// How GPT-2's vocabulary writes each byte: printable Latin-1 as itself, the others in order from
 /// U+0100 on.
-fn alphabet() -> impl Iterator<Item = char> {
+pub(crate) fn alphabet() -> impl Iterator<Item = char> {
     let mut others = '\u{100}'..;
     (0..=u8::MAX).filter_map(move |byte| match char::from(byte) {
         c @ ('!'..='~' | '¡'..='¬' | '®'..='ÿ') => Some(c),

@@ -123,10 +123,7 @@ impl Prompter {
     ) -> Result<Vec<u32>> {
         let (turns, guard) = self.guarded(messages)?;
         let rendered = self.render(&turns, add_generation_prompt)?;
-        match guard {
-            None => self.encode_rendered(&rendered),
-            Some(guard) => self.encode_pieces(&rendered, Some(&guard)),
-        }
+        self.encode_pieces(&rendered, guard.as_ref())
     }
 
     /// The messages, system turn included, with the control strings of their contents made harmless,

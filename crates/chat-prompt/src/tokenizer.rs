@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gguf::GgufFile;
-use tokenizers::{Encoding, Tokenizer};
+use tokenizers::Tokenizer;
 
 use crate::error::{PromptError, Result, read_text, start_of};
 use crate::missing_bytes::MissingBytes;
 use crate::splitter::Splitter;
+use crate::words::Words;
 use crate::{gguf_vocabulary, tokenizer_json};
 
 /// A byte-level tokenizer, read from `tokenizer.json` or rebuilt from GGUF metadata.
@@ -33,6 +34,8 @@ pub struct ChatTokenizer {
     splitter: Option<Splitter>,
     /// Which bytes have no token.
     missing: MissingBytes,
+    /// Encodes as `plain` does, where it can.
+    words: Option<Words>,
 }
 
 /// A piece of text between or at control tokens; see [`ChatTokenizer::split_at_controls`].
@@ -99,6 +102,7 @@ impl ChatTokenizer {
         let unknown = tokenizer_json::unknown_token(&parsing).and_then(|t| parsing.token_to_id(&t));
         let splitter = Splitter::new(&parsing);
         let missing = MissingBytes::new(&parsing);
+        let words = Words::new(&plain);
         Ok(Self {
             parsing,
             plain,
@@ -107,6 +111,7 @@ impl ChatTokenizer {
             vocab_size,
             splitter,
             missing,
+            words,
         })
     }
 
@@ -125,8 +130,12 @@ impl ChatTokenizer {
     /// # Errors
     /// If the tokenizer fails, or if its vocabulary is such that ordinary text gives a control id.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = encode(self.plain.encode_fast(text, false), text)?;
-        let ids = encoding.get_ids();
+        let ids = match &self.words {
+            Some(words) => encode(words.encode(&self.plain, text), text)?,
+            None => encode(self.plain.encode_fast(text, false), text)?
+                .get_ids()
+                .to_vec(),
+        };
         let smuggled = ids
             .iter()
             .find(|id| Some(**id) != self.unknown && self.is_control(**id));
@@ -138,7 +147,7 @@ impl ChatTokenizer {
                 id,
             });
         }
-        Ok(ids.to_vec())
+        Ok(ids)
     }
 
     /// Characters that encoding drops or replaces, since they need a byte that has no token. (Of
@@ -237,7 +246,7 @@ impl ChatTokenizer {
     }
 }
 
-fn encode(result: tokenizers::Result<Encoding>, text: &str) -> Result<Encoding> {
+fn encode<T>(result: tokenizers::Result<T>, text: &str) -> Result<T> {
     result.map_err(|e| PromptError::Encode {
         start: start_of(text),
         problem: e.to_string(),

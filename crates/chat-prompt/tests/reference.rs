@@ -209,6 +209,14 @@ fn training_rows_fit_and_are_prefixes() {
             {
                 RowOutcome::Kept(kept) => {
                     assert!(kept.ids.len() <= 768);
+                    if kept.truncated.is_none() {
+                        // The slow way: the whole conversation as text, read by transformers' rules.
+                        let user = Message::user(user_turn(&row.instruction, context));
+                        let turns = [user, Message::assistant(row.response.as_str())];
+                        let text = p.render(&turns, false).unwrap();
+                        let rendered = p.encode_rendered(&text).unwrap();
+                        assert!(rendered.starts_with(&kept.ids), "{text}");
+                    }
                     assert_eq!(kept.supervised[0].end, kept.ids.len());
                     let label = p
                         .decode(&kept.ids[kept.supervised[0].clone()], false)
