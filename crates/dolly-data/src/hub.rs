@@ -108,29 +108,33 @@ impl HubSettings {
     }
 }
 
-/// A data file, now on this machine.
+/// A data set's rows, now on this machine: one file, or its shards in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubFile {
-    /// Where it lies in the cache.
-    pub path: PathBuf,
-    /// Its path within the data set.
-    pub file: String,
-    /// The commit that it belongs to.
+pub struct HubFiles {
+    /// Where they lie in the cache.
+    pub paths: Vec<PathBuf>,
+    /// Their paths within the data set.
+    pub files: Vec<String>,
+    /// The commit that they belong to.
     pub commit: String,
 }
 
-/// Finds the data file of a set, in the cache or, failing that, on the hub.
+/// Finds the data files of a set, in the cache or, failing that, on the hub.
 ///
 /// # Errors
-/// When the set, revision or file does not exist, needs a token, holds no CSV or JSONL file or
-/// several that could be meant; when the hub does not answer in time; when offline and not cached.
-pub fn fetch(set: &HubDataset, settings: &HubSettings) -> Result<HubFile, DataError> {
+/// When the set, revision or file does not exist, needs a token, holds no data file or several
+/// that could be meant; when the hub does not answer in time; when offline and not cached.
+pub fn fetch(set: &HubDataset, settings: &HubSettings) -> Result<HubFiles, DataError> {
     if let Some((commit, folder)) = settings.snapshot(set) {
         let names = choose::files_in(&folder);
         // A snapshot holds what was asked for so far, not all there is: no match is no error.
-        if let Ok(file) = choose::data_file(set, &names) {
-            let path = folder.join(&file);
-            return Ok(HubFile { path, file, commit });
+        if let Ok(files) = choose::data_files(set, &names) {
+            let paths = files.iter().map(|file| folder.join(file)).collect();
+            return Ok(HubFiles {
+                paths,
+                files,
+                commit,
+            });
         }
     }
     if settings.offline {

@@ -6,46 +6,65 @@ use std::path::Path;
 use super::HubDataset;
 use crate::error::DataError;
 
-/// The file asked for; else the only data file; else the only one named for training.
-pub(super) fn data_file(set: &HubDataset, names: &[String]) -> Result<String, DataError> {
+/// The file asked for; else the only data file, or all shards of it; else the only one named for
+/// training. Text is preferred to Parquet: a person can look at it.
+pub(super) fn data_files(set: &HubDataset, names: &[String]) -> Result<Vec<String>, DataError> {
     if let Some(wanted) = &set.file {
-        return names
-            .iter()
-            .find(|name| *name == wanted)
-            .cloned()
-            .ok_or_else(|| {
-                set.error(format!(
-                    "no file `{wanted}` at revision {}; found: {}",
-                    set.revision,
-                    list(names)
-                ))
-            });
+        if names.contains(wanted) {
+            return Ok(vec![wanted.clone()]);
+        }
+        return Err(set.error(format!(
+            "no file `{wanted}` at revision {}; found: {}",
+            set.revision,
+            list(names)
+        )));
     }
-    for kinds in [&["jsonl", "ndjson"][..], &["csv"], &["json"]] {
+    for kinds in [&["jsonl", "ndjson"][..], &["csv"], &["json"], &["parquet"]] {
         let found: Vec<&String> = names.iter().filter(|name| is_data(name, kinds)).collect();
-        let training: Vec<&String> = found
-            .iter()
-            .copied()
-            .filter(|name| name.contains("train"))
-            .collect();
-        match (found.as_slice(), training.as_slice()) {
-            ([], _) => {}
-            ([only], _) | (_, [only]) => return Ok(String::clone(only)),
-            _ => {
-                let id = &set.id;
-                return Err(set.error(format!(
-                    "several files could be meant; name one as `{id}:FILE`: {}",
-                    list(names)
-                )));
-            }
+        if found.is_empty() {
+            continue;
+        }
+        let training = |name: &&String| name.contains("train");
+        let training: Vec<&String> = found.iter().copied().filter(training).collect();
+        let chosen = whole(&found).or_else(|| whole(&training));
+        return chosen.ok_or_else(|| {
+            let id = &set.id;
+            set.error(format!(
+                "several files could be meant; name one as `{id}:FILE`: {}",
+                list(names)
+            ))
+        });
+    }
+    Err(set.error(format!(
+        "no .jsonl, .csv, .json or .parquet data file in it; found: {}",
+        list(names)
+    )))
+}
+
+/// The files, if they are one data file: a single one, or every shard `NAME-00000-of-0000N.EXT`.
+fn whole(files: &[&String]) -> Option<Vec<String>> {
+    let [first, ..] = files else {
+        return None;
+    };
+    let mut sorted: Vec<String> = files.iter().map(|&name| name.clone()).collect();
+    sorted.sort_unstable();
+    match shard(first) {
+        None => (files.len() == 1).then_some(sorted),
+        Some((stem, _, shards)) => {
+            let mut numbers = sorted.iter().map(|name| shard(name));
+            let complete = (0..shards).all(|n| numbers.next() == Some(Some((stem, n, shards))));
+            (complete && files.len() == shards).then_some(sorted)
         }
     }
-    let parquet = names.iter().any(|name| has_extension(name, &["parquet"]));
-    Err(set.error(if parquet {
-        "it holds its rows as Parquet, which cannot be read yet; use databricks/databricks-dolly-15k (JSONL), or give a CSV or JSONL export as a local file".to_owned()
-    } else {
-        format!("no .jsonl, .csv or .json data file in it; found: {}", list(names))
-    }))
+}
+
+/// `data/train-00001-of-00003-HASH.parquet` as (`data/train`, 1, 3); the hash, which some writers
+/// add, differs from shard to shard.
+fn shard(name: &str) -> Option<(&str, usize, usize)> {
+    let (front, rest) = name.split_once("-of-")?;
+    let (stem, number) = front.rsplit_once('-')?;
+    let shards: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((stem, number.parse().ok()?, shards.parse().ok()?))
 }
 
 fn is_data(name: &str, kinds: &[&str]) -> bool {

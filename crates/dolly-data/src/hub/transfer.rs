@@ -4,23 +4,36 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
+use std::time::Duration;
 
 use hf_hub::Cache;
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{ApiBuilder, ApiError};
 
-use super::{HubDataset, HubFile, HubSettings, choose};
+use super::{HubDataset, HubFiles, HubSettings, choose};
 use crate::error::DataError;
+
+/// How often a file is asked for, and the pause before it is asked for again, longer each time.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Whether asking again may help: the server's own trouble, or a connection that was lost.
+fn is_passing(error: &ApiError) -> bool {
+    let text = error.to_string();
+    !["401", "403", "404"]
+        .iter()
+        .any(|status| text.contains(status))
+}
 
 /// What the transferring thread reports.
 enum Event {
     /// Something has arrived.
     Alive,
     /// It is over.
-    Done(Result<HubFile, DataError>),
+    Done(Result<HubFiles, DataError>),
 }
 
-pub(super) fn download(set: &HubDataset, settings: &HubSettings) -> Result<HubFile, DataError> {
+pub(super) fn download(set: &HubDataset, settings: &HubSettings) -> Result<HubFiles, DataError> {
     let (sender, events) = mpsc::channel();
     let worker = (set.clone(), settings.clone());
     // Never joined: a thread that waits for a silent server ends with the process.
@@ -52,7 +65,7 @@ fn transfer(
     set: &HubDataset,
     settings: &HubSettings,
     events: &Sender<Event>,
-) -> Result<HubFile, DataError> {
+) -> Result<HubFiles, DataError> {
     let fault = |error: &ApiError| set.error(explain(error, &settings.endpoint));
     let api = ApiBuilder::from_cache(Cache::new(settings.cache.clone()))
         .with_endpoint(settings.endpoint.trim_end_matches('/').to_owned())
@@ -64,13 +77,23 @@ fn transfer(
     let info = repo.info().map_err(|e| fault(&e))?;
     let _ = events.send(Event::Alive);
     let names: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
-    let file = choose::data_file(set, &names)?;
-    let path: PathBuf = repo
-        .download_with_progress(&file, Pulse(events.clone()))
-        .map_err(|e| fault(&e))?;
-    Ok(HubFile {
-        path,
-        file,
+    let files = choose::data_files(set, &names)?;
+    let mut paths: Vec<PathBuf> = Vec::with_capacity(files.len());
+    for file in &files {
+        let pulse = || Pulse(events.clone());
+        // What broke off once may work the next time; what has arrived by then is kept.
+        let fetched = (0..ATTEMPTS).find_map(|attempt| {
+            thread::sleep(PAUSE * attempt);
+            match repo.download_with_progress(file, pulse()) {
+                Err(error) if attempt + 1 < ATTEMPTS && is_passing(&error) => None,
+                done => Some(done),
+            }
+        });
+        paths.extend(fetched.transpose().map_err(|e| fault(&e))?);
+    }
+    Ok(HubFiles {
+        paths,
+        files,
         commit: info.sha,
     })
 }

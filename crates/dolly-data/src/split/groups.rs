@@ -48,10 +48,12 @@ pub(super) fn groups(source: &Source, by: GroupBy) -> Vec<usize> {
     };
     let records = source.records().iter();
     records
-        .map(|record| match normalise(record.context.text(source.text_view())) {
-            words if words.is_empty() => fresh(),
-            words => *places.entry(words).or_insert_with(&mut fresh),
-        })
+        .map(
+            |record| match normalise(record.context.text(source.text_view())) {
+                words if words.is_empty() => fresh(),
+                words => *places.entry(words).or_insert_with(&mut fresh),
+            },
+        )
         .collect()
 }
 
