@@ -281,6 +281,12 @@ fn and_val(val: usize) -> String {
 }
 
 impl DataError {
+    /// Whether other arguments would help and other data would not have to be had: split sizes that
+    /// exceed the source, demands that exclude each other, a number of folds that cannot be.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::SplitTooLarge { .. } | Self::Split { .. })
+    }
+
     /// The error for a failed read, told apart by what stands at the path.
     pub(crate) fn read(path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();

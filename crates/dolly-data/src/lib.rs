@@ -48,8 +48,8 @@
 mod error;
 #[cfg(feature = "hub")]
 pub mod hub;
+mod leak;
 mod numpy;
-mod overlap;
 mod read;
 mod row;
 mod source;
@@ -58,8 +58,11 @@ mod words;
 mod write;
 
 pub use error::DataError;
+pub use leak::{
+    DuplicateCounts, DuplicateGroup, Leak, LeakAudit, LeakCounts, LeakMatch, LeakOptions,
+    LeakReport, drop_leaks, duplicates, flag, leaks,
+};
 pub use numpy::permutation;
-pub use overlap::{Overlap, overlaps};
 pub use read::{FieldMap, FieldMapError, ReadOptions, RecordReader, open_records};
 pub use row::{
     DropReason, Dropped, Field, LeakKind, Loaded, Record, Row, Submission, Turn, View, ViewError,

@@ -73,7 +73,9 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rows(rows) => write!(f, "{rows}"),
-            Self::Fraction(fraction) => write!(f, "{fraction:?}"),
+            // Without a point it would be a number of rows.
+            Self::Fraction(whole) if whole.fract() == 0.0 => write!(f, "{whole:.1}"),
+            Self::Fraction(fraction) => write!(f, "{fraction}"),
             Self::Rest => f.write_str("rest"),
         }
     }
@@ -121,6 +123,7 @@ mod tests {
             (".5", Size::Fraction(0.5)),
             ("12.5 %", Size::Fraction(0.125)),
             ("100%", Size::Fraction(1.0)),
+            ("0.00000001", Size::Fraction(1e-8)),
             ("Rest", Size::Rest),
         ] {
             assert_eq!(text.parse(), Ok(size), "{text}");

@@ -1,6 +1,6 @@
 //! The split: where rows go, and where they are lost.
 
-use dolly_data::{DataError, LeakKind, Row, Size, Source, SplitSpec, overlaps, permutation};
+use dolly_data::{DataError, Row, Size, Source, SplitSpec, permutation};
 use proptest::prelude::*;
 
 /// A source of `n` rows with ids `r0`, `r1`, …, those at `blank` without a response.
@@ -83,44 +83,6 @@ fn a_part_of_blanks_is_an_error() {
     assert!(
         error.to_string().contains("all 2 rows drawn for test"),
         "{error}"
-    );
-}
-
-#[test]
-fn leaks_are_found_and_only_those() {
-    let row = |id: &str, instruction: &str, context: &str| Row {
-        id: id.into(),
-        category: String::new(),
-        instruction: instruction.into(),
-        context: (!context.is_empty()).then(|| context.into()),
-        response: "r".into(),
-        ..Row::default()
-    };
-    let train = [
-        row("1", "Who was Ada?", ""),
-        row("2", "Summarise.", "Bees dance."),
-        row("3", "Who?", "Bees dance."),
-        row("4", "???", ""),
-    ];
-    let test = [
-        row("a", "Who was Ada?", ""),
-        row("b", "who was  ada", ""),
-        row("c", "List the animals.", "bees DANCE"),
-        row("d", "Summarise.", "Ants march."),
-        row("e", "!!!", ""),
-    ];
-    let found: Vec<_> = overlaps(&train, &test)
-        .into_iter()
-        .map(|o| (o.kind, o.test_id, o.train_ids.join(",")))
-        .collect();
-    let want = |kind, test: &str, train: &str| (kind, test.to_owned(), train.to_owned());
-    assert_eq!(
-        found,
-        [
-            want(LeakKind::Exact, "a", "1"),
-            want(LeakKind::Normalised, "b", "1"),
-            want(LeakKind::SharedContext, "c", "2,3"),
-        ]
     );
 }
 
