@@ -31,7 +31,6 @@ impl Prompter {
     /// Encodes a conversation. The newline that a template may write after the last end of turn is
     /// left out: nothing is predicted from it.
     pub(crate) fn conversation(&self, messages: &[Message]) -> Result<Encoded> {
-        let end_of_turn = self.end_of_turn()?;
         let (turns, guard) = self.guarded(messages)?;
         let Rendered { text, said } = self.render_proven(&turns, guard.as_ref())?;
         let start = || start_of(messages.first().map_or("", |m| &m.content));
@@ -56,47 +55,56 @@ impl Prompter {
                 }
                 Piece::Control(id) => {
                     at += self.control_len(id);
-                    ids.push(id);
-                    match supervised
-                        .last_mut()
-                        .filter(|range| range.end + 1 == ids.len())
-                    {
-                        Some(range) if id == end_of_turn => range.end = ids.len(),
-                        Some(_) => {
-                            return Err(PromptError::EndOfTurn {
-                                found: self.describe(Some(&id)),
-                                start: start(),
-                            });
-                        }
-                        None => {}
+                    let last = supervised.last_mut();
+                    if let Some(answer) = last.filter(|answer| answer.end == ids.len()) {
+                        self.check_end_of_turn(Some(id), start)?;
+                        answer.end += 1;
                     }
+                    ids.push(id);
                 }
             }
         }
+        if said.next().is_some() {
+            return Err(PromptError::NothingSupervised { start: start() });
+        }
+        let whole = self.measure(messages, guard.is_some());
+        self.finish(ids, supervised, whole, start)
+    }
+
+    /// Ends the row with its last end of turn.
+    fn finish(
+        &self,
+        mut ids: Vec<u32>,
+        mut supervised: Vec<Range<usize>>,
+        mut whole: WholeRow,
+        start: impl Fn() -> String,
+    ) -> Result<Encoded> {
         // Nothing stands before the first token, so it cannot be predicted.
         if let Some(first) = supervised.first_mut() {
             first.start = first.start.max(1);
         }
         supervised.retain(|range| !range.is_empty());
-        if said.next().is_some() || supervised.is_empty() {
+        let Some(last) = supervised.last() else {
             return Err(PromptError::NothingSupervised { start: start() });
-        }
-        // What follows the last end of turn is no input of anything that is learnt.
-        ids.truncate(supervised.last().map_or(0, |range| range.end));
-        if ids.last() != Some(&end_of_turn) {
-            return Err(PromptError::EndOfTurn {
-                found: self.describe(ids.last()),
-                start: start(),
-            });
-        }
-        let whole = WholeRow {
-            tokens: ids.len(),
-            ..self.measure(messages, guard.is_some())
         };
+        // What follows the last end of turn is no input of anything that is learnt.
+        ids.truncate(last.end);
+        self.check_end_of_turn(ids.last().copied(), start)?;
+        whole.tokens = ids.len();
         Ok(Encoded {
             ids,
             supervised,
             whole,
+        })
+    }
+
+    fn check_end_of_turn(&self, id: Option<u32>, start: impl Fn() -> String) -> Result<()> {
+        if id == Some(self.end_of_turn()?) {
+            return Ok(());
+        }
+        Err(PromptError::EndOfTurn {
+            found: self.describe(id.as_ref()),
+            start: start(),
         })
     }
 

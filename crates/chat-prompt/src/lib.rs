@@ -9,11 +9,15 @@
 //!    the template make control tokens; `<|im_end|>` in a document is encoded as ten characters.
 //!    [`Prompter::encode_rendered`] is the other reading, in which control strings are control
 //!    tokens whoever wrote them; it exists to compare with transformers.
-//! 2. **The mask is by position, and proven.** A training row is the generation prompt, the
-//!    response and the end of turn; each row is compared with the ids of the whole conversation
-//!    encoded in one piece, and a difference is an error, not a quiet shift by one.
+//! 2. **The mask is by position, and proven.** A row is a whole conversation, rendered once and
+//!    encoded once; what is learnt is each assistant's turn with its end of turn. The prompt that a
+//!    model is given before each such turn must be the row's start, as text and as ids: a difference
+//!    is an error, not a quiet shift by one.
 //! 3. **Nothing is cut in silence, and never the question.** What is too long loses the end of its
-//!    context first, and what was cut is returned.
+//!    context first, and what was cut is returned. An [`Audit`] keeps the account of a set of rows,
+//!    [`show_mask`] and [`mask_html`] show the mask itself.
+//!
+//! [`Batches`] then says which rows go through the model together: shuffled, of one length, or packed.
 //!
 //! The tokenizer comes from `tokenizer.json` or is rebuilt from GGUF metadata; the template from
 //! `chat_template.jinja`, `tokenizer_config.json` or the GGUF file.
