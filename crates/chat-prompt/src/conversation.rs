@@ -37,7 +37,7 @@ impl Prompter {
 
         let (mut ids, mut supervised) = (Vec::new(), Vec::new());
         let mut said = said.into_iter().peekable();
-        let mut at = 0;
+        let (mut at, mut answering) = (0, false);
         for piece in self.tokenizer().split_at_controls(&text)? {
             match piece {
                 Piece::Text(part) => {
@@ -51,14 +51,15 @@ impl Prompter {
                         let header = self.encode_guarded(header, guard.as_ref())?;
                         self.check_prefix(&header, &ids[first..], start)?;
                         supervised.push(first + header.len()..ids.len());
+                        answering = true;
                     }
                 }
                 Piece::Control(id) => {
                     at += self.control_len(id);
-                    let last = supervised.last_mut();
-                    if let Some(answer) = last.filter(|answer| answer.end == ids.len()) {
+                    if let Some(answer) = supervised.last_mut().filter(|_| answering) {
                         self.check_end_of_turn(Some(id), start)?;
                         answer.end += 1;
+                        answering = false;
                     }
                     ids.push(id);
                 }

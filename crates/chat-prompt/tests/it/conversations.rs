@@ -1,6 +1,10 @@
 //! Conversations of several turns.
 
-use chat_prompt::{Cut, Message, OverflowPolicy, PromptError, RowOutcome, TrainingRow};
+use chat_prompt::{
+    ChatTemplate, ChatTokenizer, Cut, Message, OverflowPolicy, PromptError, Prompter, RowOutcome,
+    TrainingRow,
+};
+use serde_json::Value;
 
 use crate::tiny;
 
@@ -125,4 +129,45 @@ fn the_system_prompt_stands_in_front_of_every_row_that_has_none() {
         plain.clone().with_system(Some(String::new())).system(),
         None
     );
+}
+
+/// The prompt ends with a line break; where two are one token, an answer that begins with two more
+/// takes it from the prompt.
+#[test]
+fn an_answer_that_merges_with_the_prompt_is_an_error() {
+    let mut json: Value = serde_json::from_str(&tiny().tokenizer().to_json().unwrap()).unwrap();
+    json["model"]["vocab"]["ĊĊ"] = tiny().vocab_size().into();
+    let merges = json["model"]["merges"].as_array_mut().unwrap();
+    merges.push(serde_json::json!(["Ċ", "Ċ"]));
+    let tokenizer = ChatTokenizer::from_json(&json.to_string()).unwrap();
+    let p = Prompter::new(tokenizer, tiny().template().clone());
+    let row = |answer: &str| p.training_row("Say it.", None, answer, 512, OverflowPolicy::Context);
+    assert!(matches!(row("\nIt."), Ok(RowOutcome::Kept(_))));
+    let error = row("\n\nIt.").unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, PromptError::PromptMerges { .. }), "{text}");
+    assert!(
+        text.contains("white space") && text.contains("Say it."),
+        "{text}"
+    );
+}
+
+/// A template that ends turns in two ways would teach a model to go on after one of them.
+#[test]
+fn each_answer_must_end_as_generation_ends() {
+    let source = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}\
+                  {% if loop.index == 2 %}<|im_end|>{% else %}<|endoftext|>{% endif %}{% endfor %}\
+                  {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let template = ChatTemplate::new(source.into(), "a test", vec![]).unwrap();
+    let p = Prompter::new(tiny().tokenizer().clone(), template);
+    let row = |turns: &[Message]| p.training_conversation(turns, 512, OverflowPolicy::Context);
+    assert!(matches!(row(&turns()[1..3]), Ok(RowOutcome::Kept(_))));
+    // Two controls with nothing between them: the second does not end the turn again.
+    assert!(matches!(row(&turns()[1..4]), Ok(RowOutcome::Kept(_))));
+    for turns in [&turns()[..3], &turns()[1..]] {
+        let error = row(turns).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, PromptError::EndOfTurn { .. }), "{text}");
+        assert!(text.contains("<|endoftext|>"), "{text}");
+    }
 }
