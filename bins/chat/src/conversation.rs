@@ -29,7 +29,7 @@ pub(crate) enum Reply {
 }
 
 impl<'a> Conversation<'a> {
-    pub(crate) fn new(loaded: &'a Loaded, args: &Args) -> Self {
+    pub(crate) fn new(loaded: &'a Loaded, args: &Args, system: Option<String>) -> Self {
         let settings = GenerationConfig {
             max_new_tokens: args.max_new_tokens,
             stop_ids: loader::stop_ids(&loaded.prompter, loaded.model.config(), false),
@@ -41,7 +41,7 @@ impl<'a> Conversation<'a> {
         Self {
             loaded,
             settings,
-            system: args.system.clone(),
+            system,
             turns: Vec::new(),
         }
     }

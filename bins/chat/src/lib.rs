@@ -13,7 +13,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use loader::{DEFAULT_MODEL, DType, ModelSpec};
+use loader::{DEFAULT_MODEL, DType, LoadError, ModelSpec};
 use stage::{OrExit, StageError};
 
 use conversation::Conversation;
@@ -37,9 +37,12 @@ pub struct Args {
     /// Revision of a hub model
     #[arg(long)]
     pub revision: Option<String>,
-    /// System message; without one the model's template adds its own
-    #[arg(long, value_name = "TEXT")]
+    /// System message [default: the one the adapter was trained with, else the template's own]
+    #[arg(long, value_name = "TEXT", aliases = ["system-prompt", "system_prompt"])]
     pub system: Option<String>,
+    /// Use --system even if the adapter was trained with another one
+    #[arg(long, alias = "force_system")]
+    pub force_system: bool,
     /// Longest answer in tokens
     #[arg(
         long,
@@ -111,13 +114,11 @@ pub fn run(args: &Args) -> Result<(), StageError> {
     if !(args.top_p > 0.0 && args.top_p <= 1.0) {
         return Err(StageError::usage("--top_p must be above 0 and at most 1"));
     }
-    let loaded = loader::load(&args.model()).map_err(|error| {
-        if error.is_usage() {
-            StageError::usage(error)
-        } else {
-            StageError::bad_data(error)
-        }
-    })?;
+    let model = args.model();
+    let opened = loader::open(&model).map_err(load_error)?;
+    let trained = opened.adapter().map(|(dir, _)| dir);
+    let system = stage::system_prompt(args.system.as_deref(), trained, args.force_system)?;
+    let loaded = opened.load(model.dtype).map_err(load_error)?;
     stop::install();
     let person = io::stdin().is_terminal();
     if person {
@@ -126,7 +127,7 @@ pub fn run(args: &Args) -> Result<(), StageError> {
             loaded.description
         ));
     }
-    let mut conversation = Conversation::new(&loaded, args);
+    let mut conversation = Conversation::new(&loaded, args, system);
     let mut lines = Lines::default();
     while let Some(line) = lines.next(person)? {
         match Turn::of(&line) {
@@ -152,6 +153,14 @@ pub fn run(args: &Args) -> Result<(), StageError> {
         }
     }
     Ok(())
+}
+
+fn load_error(error: LoadError) -> StageError {
+    if error.is_usage() {
+        StageError::usage(error)
+    } else {
+        StageError::bad_data(error)
+    }
 }
 
 /// What a line asks for.

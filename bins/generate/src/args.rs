@@ -32,6 +32,12 @@ pub struct Args {
     /// File to append the answers to
     #[arg(long, value_name = "FILE", default_value = "predictions.jsonl", aliases = ["out_file", "out"])]
     pub out_file: PathBuf,
+    /// System prompt for every row [default: the one the adapter was trained with, else the template's own]
+    #[arg(long, value_name = "TEXT", aliases = ["system-prompt", "system_prompt"])]
+    pub system: Option<String>,
+    /// Use --system even if the adapter was trained with another one
+    #[arg(long, alias = "force_system")]
+    pub force_system: bool,
     /// Longest prompt in tokens; the context of a longer one is shortened
     #[arg(
         long,

@@ -87,6 +87,9 @@ pub fn answer(args: &Args) -> Result<Summary, StageError> {
     interrupt::install();
     let (mut questions, dropped) = prompts::questions(&args.test_csv)?;
     let opened = loader::open(&args.model()).map_err(load_error)?;
+    let trained = opened.adapter().map(|(dir, _)| dir);
+    let system = stage::system_prompt(args.system.as_deref(), trained, args.force_system)?;
+    let opened = opened.with_system(system);
     let adapter = opened.adapter().map(|(dir, _)| dir.display().to_string());
     let all = questions.len();
     let asked = args.limit.unwrap_or(all).min(all);

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use chat_prompt::{PromptPolicy, Prompter};
-use dolly_data::Row;
+use chat_prompt::{Message, PromptPolicy, Prompter, Role};
+use dolly_data::{Row, Turn};
 use loader::Opened;
 use stage::{OrExit, StageError};
 
@@ -13,7 +13,7 @@ use crate::args::Args;
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     pub(crate) row: Row,
-    /// Hash of everything that the answer and its record depend on; the same for repeated rows.
+    /// Hash of the row's content; the same for repeated rows.
     pub(crate) key: String,
 }
 
@@ -29,27 +29,10 @@ pub(crate) fn questions(path: &Path) -> Result<(Vec<Question>, usize), StageErro
     let loaded = dolly_data::load_rows(path).or_bad_data()?;
     let dropped = loaded.dropped.len();
     let question = |row: Row| {
-        let key = key(&row);
+        let key = row.key();
         Question { row, key }
     };
     Ok((loaded.rows.into_iter().map(question).collect(), dropped))
-}
-
-fn key(row: &Row) -> String {
-    let fields = [
-        row.id.as_str(),
-        &row.instruction,
-        row.context.as_deref().unwrap_or_default(),
-        &row.response,
-    ];
-    // Lengths in front keep the fields apart whatever they hold.
-    let text = fields
-        .map(|field| format!("{}:{field}", field.len()))
-        .concat();
-    stage::sha256_bytes(text.as_bytes())
-        .chars()
-        .take(16)
-        .collect()
 }
 
 /// The prompts of all rows.
@@ -81,9 +64,14 @@ fn prompt(
         PromptPolicy::Context
     };
     let row = &question.row;
-    let context = row.context.as_deref();
-    prompter
-        .generation_prompt_with(&row.instruction, context, Some(limit), policy)
+    let prompt = if let Some((_, asked)) = row.messages.split_last() {
+        let messages: Vec<Message> = asked.iter().map(message).collect();
+        prompter.conversation_prompt(&messages, Some(limit))
+    } else {
+        let context = row.context.as_deref();
+        prompter.generation_prompt_with(&row.instruction, context, Some(limit), policy)
+    };
+    prompt
         .map(|prompt| Prompt {
             truncated: prompt.truncated.is_some(),
             ids: prompt.ids,
@@ -96,4 +84,8 @@ fn prompt(
                 row.id
             ))
         })
+}
+
+fn message(turn: &Turn) -> Message {
+    Message::new(Role::new(&turn.role), &turn.content)
 }

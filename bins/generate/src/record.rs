@@ -28,8 +28,11 @@ pub struct Prediction {
     pub new_tokens: usize,
     /// Whether the prompt was too long and had to be shortened.
     pub truncated: bool,
-    /// Hash of id, instruction, context and gold: the row that this answers.
+    /// Hash of the row's content ([`dolly_data::Row::key`]): the row that this answers.
     pub key: String,
+    /// How training had seen the row, where a leakage audit found that it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leak: Option<dolly_data::LeakKind>,
 }
 
 impl Prediction {
@@ -58,6 +61,7 @@ impl Prediction {
             new_tokens,
             truncated,
             key: question.key.clone(),
+            leak: row.leak,
         }
     }
 }

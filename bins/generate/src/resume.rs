@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use loader::Opened;
-use stage::{Manifest, OrExit, StageError};
+use stage::{Manifest, OrExit, SYSTEM_ARGUMENT, StageError};
 
 use crate::args::Args;
 
@@ -31,6 +31,9 @@ pub(crate) fn manifest(args: &Args, opened: &Opened) -> Result<Manifest, StageEr
                 "none"
             },
         );
+    if let Some(system) = opened.prompter().system() {
+        manifest = manifest.argument(SYSTEM_ARGUMENT, system);
+    }
     if args.temperature > 0.0 {
         manifest = manifest
             .argument("top_p", args.top_p)

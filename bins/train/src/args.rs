@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use loader::{DType, ModelSpec};
-use lora::{Schedule, TargetModules, TrainConfig};
+use lora::{Batching, Schedule, TargetModules, TrainConfig};
 
-/// Where evaluation rows are looked for when `--eval_csv` is not given.
-pub(crate) const DEFAULT_EVAL: &str = "data/eval.csv";
+/// Where evaluation rows are looked for when `--eval_csv` is not given: what `prepare --val` writes,
+/// and the original's name.
+const DEFAULT_EVAL: [&str; 2] = ["data/val.csv", "data/eval.csv"];
 
 /// Rank and alpha of a new adapter.
 pub(crate) const DEFAULT_R: usize = 16;
@@ -35,7 +36,7 @@ pub struct Args {
     /// Rows to train on: .csv, .jsonl or .json
     #[arg(long, value_name = "FILE", default_value = "data/train.csv", aliases = ["train_csv", "train-file", "train_file"])]
     pub train_csv: PathBuf,
-    /// Rows to compute the evaluation loss on [default: data/eval.csv, if there]
+    /// Rows to compute the evaluation loss on [default: data/val.csv or data/eval.csv, if there]
     #[arg(long, value_name = "FILE", aliases = ["eval_csv", "eval-file", "eval_file"])]
     pub eval_csv: Option<PathBuf>,
     /// Folder to write into; made if need be
@@ -107,6 +108,15 @@ pub struct Args {
     /// What happens to a row that is too long
     #[arg(long, value_enum, default_value_t, alias = "on_truncate")]
     pub on_truncate: OnTruncate,
+    /// Which rows go through the model together: shuffled, bucketed (of about the same length) or packed (as many as fit into --pack-tokens; --bs is then not used)
+    #[arg(long, value_enum, default_value_t)]
+    pub batching: BatchingArg,
+    /// Tokens in a packed batch [default: --max_seq_len]
+    #[arg(long, value_name = "N", alias = "pack_tokens")]
+    pub pack_tokens: Option<usize>,
+    /// System prompt of every row; recorded, so that generate and chat use the same [default: the template's own]
+    #[arg(long, value_name = "TEXT", aliases = ["system-prompt", "system_prompt"])]
+    pub system: Option<String>,
     /// Build training rows as the original program does, its defects included
     #[arg(long, value_enum)]
     pub compat: Option<Compat>,
@@ -151,6 +161,19 @@ pub enum OnTruncate {
     Error,
 }
 
+/// Which rows go through the model together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum BatchingArg {
+    /// Any, in the shuffled order
+    #[default]
+    Shuffled,
+    /// Rows of about the same length
+    Bucketed,
+    /// As many as fit into a number of tokens
+    #[value(alias = "packing")]
+    Packed,
+}
+
 /// Whose behaviour to reproduce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Compat {
@@ -182,6 +205,13 @@ impl Args {
             warmup_ratio: self.warmup_ratio,
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
+            batching: match self.batching {
+                BatchingArg::Shuffled => Batching::Shuffled,
+                BatchingArg::Bucketed => Batching::Bucketed,
+                BatchingArg::Packed => Batching::Packed {
+                    max_tokens: self.pack_tokens.unwrap_or(self.max_seq_len),
+                },
+            },
             shuffle: !self.no_shuffle,
             seed: self.seed,
             eval_steps: Some(self.eval_steps),
@@ -190,9 +220,9 @@ impl Args {
 
     /// The evaluation rows' file, if there is one: a default that was not typed may be missing.
     pub(crate) fn eval_file(&self) -> Option<PathBuf> {
-        let default = PathBuf::from(DEFAULT_EVAL);
+        let default = || DEFAULT_EVAL.map(PathBuf::from).into_iter();
         self.eval_csv
             .clone()
-            .or_else(|| default.exists().then_some(default))
+            .or_else(|| default().find(|path| path.exists()))
     }
 }

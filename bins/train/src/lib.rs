@@ -20,7 +20,7 @@ use lora::{Adapter, LearningRate, TrainConfig, TrainError, TrainOutcome, Trainab
 use smollm_model::Llama;
 use stage::{Manifest, OrExit, StageError, interrupt};
 
-pub use args::{Args, Compat, OnTruncate, Precision};
+pub use args::{Args, BatchingArg, Compat, OnTruncate, Precision};
 pub use rows::RowCounts;
 pub use summary::Summary;
 
@@ -51,9 +51,11 @@ pub fn run(args: &Args) -> Result<(), StageError> {
 pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     interrupt::install();
     let config = args.train_config();
-    lora::planned_steps(1, &config).map_err(train_error)?;
+    config.check().map_err(train_error)?;
     start::new_config(args).checked().or_usage()?;
-    let opened = loader::open(&args.model()).map_err(load_error)?;
+    let opened = loader::open(&args.model())
+        .map_err(load_error)?
+        .with_system(args.system.clone().filter(|text| !text.is_empty()));
     let start = start::adapter(args, &opened)?;
 
     let context = opened.config().max_position_embeddings;
@@ -120,7 +122,7 @@ fn learn(
 ) -> Result<(TrainOutcome, Adapter, f64), StageError> {
     let trainable = Trainable::attach(start, model).or_failed()?;
     let rows = &train_rows.samples;
-    let steps = lora::planned_steps(rows.len(), config).map_err(train_error)?;
+    let steps = lora::planned_steps(rows, config).map_err(train_error)?;
     warn_if_nothing_moves(config, steps);
     let mut recorder = Recorder::start(&args.output_dir, steps, args.logging_steps)?;
     let eval_rows = eval_rows.map_or(&[][..], |encoded| &encoded.samples);

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use chat_prompt::{Message, OverflowPolicy, PromptError, Prompter, RowOutcome, user_turn};
-use dolly_data::{Row, load_rows};
+use chat_prompt::{
+    Cut, Message, OverflowPolicy, PromptError, Prompter, Role, RowOutcome, user_turn,
+};
+use dolly_data::{Row, Turn, load_rows};
 use lora::Sample;
 use serde::Serialize;
 use stage::{OrExit, StageError};
@@ -17,8 +19,10 @@ pub struct RowCounts {
     pub read: usize,
     /// Records without instruction or response.
     pub blank: usize,
-    /// Rows that were shortened.
+    /// Rows whose context was shortened.
     pub shortened: usize,
+    /// Rows of which the end was cut off.
+    pub cut: usize,
     /// Rows that do not fit and were left out.
     pub too_long: usize,
     /// Rows used.
@@ -89,10 +93,21 @@ fn our_row(
         OnTruncate::KeepStart => OverflowPolicy::KeepStart,
         OnTruncate::Error => OverflowPolicy::Error,
     };
-    let context = row.context.as_deref();
-    match prompter.training_row(&row.instruction, context, &row.response, limit, policy)? {
+    let outcome = if row.messages.is_empty() {
+        let context = row.context.as_deref();
+        prompter.training_row(&row.instruction, context, &row.response, limit, policy)?
+    } else {
+        let message = |turn: &Turn| Message::new(Role::new(&turn.role), &turn.content);
+        let messages: Vec<Message> = row.messages.iter().map(message).collect();
+        prompter.training_conversation(&messages, limit, policy)?
+    };
+    match outcome {
         RowOutcome::Kept(row) => {
-            counts.shortened += usize::from(row.truncated.is_some());
+            match row.truncated.as_ref().map(|truncated| truncated.cut) {
+                Some(Cut::Context | Cut::Turns) => counts.shortened += 1,
+                Some(Cut::End) => counts.cut += 1,
+                None => {}
+            }
             Ok(Some(Sample::from(&row)))
         }
         RowOutcome::Dropped { .. } => {
@@ -116,7 +131,7 @@ fn original_row(
     ];
     let text = prompter.render(&turns, false)? + &row.response;
     let mut ids = prompter.encode_rendered(&text)?;
-    counts.shortened += usize::from(ids.len() > limit);
+    counts.cut += usize::from(ids.len() > limit);
     ids.truncate(limit);
     let padding = prompter.end_of_turn()?;
     let labels: Vec<usize> = (1..ids.len()).filter(|&i| ids[i] != padding).collect();

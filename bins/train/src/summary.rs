@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lora::{Adapter, TrainOutcome};
 use serde::Serialize;
-use stage::Manifest;
+use stage::{Manifest, SYSTEM_ARGUMENT};
 
 use crate::args::Args;
 use crate::rows::RowCounts;
@@ -72,7 +72,8 @@ impl RowCounts {
     pub(crate) fn text(&self, what: &str) -> String {
         let fates = [
             (self.blank, "blank, left out"),
-            (self.shortened, "shortened"),
+            (self.shortened, "with a shortened context"),
+            (self.cut, "cut off at the end"),
             (self.too_long, "too long, left out"),
         ];
         let told = fates.iter().filter(|(count, _)| *count > 0);
@@ -106,6 +107,14 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
         .argument(
             "on_truncate",
             format!("{:?}", args.on_truncate).to_lowercase(),
+        )
+        .argument(
+            "batching",
+            format!("{:?}", args.train_config().batching).to_lowercase(),
+        )
+        .argument(
+            SYSTEM_ARGUMENT,
+            args.system.clone().filter(|text| !text.is_empty()),
         )
         .argument("compat", args.compat.map(|_| "original"))
         .seed("seed", args.seed)

@@ -100,6 +100,14 @@ impl Opened {
         &self.prompter
     }
 
+    /// The same with a system prompt that every prompt and training row begins with; none leaves the
+    /// template's own.
+    #[must_use]
+    pub fn with_system(mut self, system: Option<String>) -> Self {
+        self.prompter = self.prompter.with_system(system);
+        self
+    }
+
     /// The adapter's folder and the adapter, if there is one.
     pub fn adapter(&self) -> Option<(&Path, &Adapter)> {
         self.adapter

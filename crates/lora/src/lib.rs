@@ -71,6 +71,7 @@ mod train;
 mod trainable;
 
 pub use adapter::{Adapter, Pair};
+pub use chat_prompt::Batching;
 pub use config::{CONFIG_FILE, LoraConfig};
 pub use error::{LoraError, TrainError};
 pub use events::{EvalRecord, StepRecord, TrainEvent, TrainOutcome};

@@ -1,43 +1,46 @@
 //! Which rows meet which update.
 
+use chat_prompt::{Batches, Batching};
+
 use crate::rng::Key;
-use std::ops::Range;
+use crate::settings::TrainConfig;
 
 /// How rows are dealt into accumulation windows and micro-batches.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    rows: usize,
+    /// Tokens of each row.
+    lengths: Vec<usize>,
     batch: usize,
-    window: usize,
+    accumulation: usize,
+    batching: Batching,
     shuffle: bool,
     seed: u64,
+    /// Micro-batches in one pass over the rows.
+    batches: usize,
 }
 
 /// One micro-batch: the rows that go through the model together.
 pub(crate) type MicroBatch = Vec<usize>;
 
 impl Plan {
-    /// `rows` must not be 0; `batch` and `accumulation` neither.
-    pub(crate) fn new(
-        rows: usize,
-        batch: usize,
-        accumulation: usize,
-        shuffle: bool,
-        seed: u64,
-    ) -> Self {
-        let window = batch.saturating_mul(accumulation).min(rows);
-        Self {
-            rows,
-            batch,
-            window,
-            shuffle,
-            seed,
-        }
+    /// There must be a row, and the settings must have been checked.
+    pub(crate) fn new(lengths: Vec<usize>, config: &TrainConfig) -> Self {
+        let mut plan = Self {
+            lengths,
+            batch: config.batch_size,
+            accumulation: config.accumulation,
+            batching: config.batching,
+            shuffle: config.shuffle,
+            seed: config.seed,
+            batches: 0,
+        };
+        plan.batches = plan.epoch(0).len();
+        plan
     }
 
     /// Updates in one pass over the rows; the last one may see fewer rows.
     pub(crate) fn windows_per_epoch(&self) -> usize {
-        self.rows.div_ceil(self.window)
+        self.batches.div_ceil(self.accumulation)
     }
 
     /// Updates in so many passes: `ceil(epochs * windows)`, as transformers counts.
@@ -48,19 +51,25 @@ impl Plan {
     /// The micro-batches of update `index`, counted from 0 over all epochs.
     pub(crate) fn window(&self, index: usize) -> Vec<MicroBatch> {
         let epoch = index / self.windows_per_epoch();
-        let start = (index % self.windows_per_epoch()) * self.window;
-        let rows = start..(start + self.window).min(self.rows);
-        let rows = self.order(epoch, rows);
-        rows.chunks(self.batch).map(<[usize]>::to_vec).collect()
+        let first = (index % self.windows_per_epoch()) * self.accumulation;
+        let batches = self.epoch(epoch).into_iter();
+        batches.skip(first).take(self.accumulation).collect()
     }
 
-    fn order(&self, epoch: usize, places: Range<usize>) -> Vec<usize> {
-        if self.shuffle {
-            let key = Key::new(self.seed).name("order").number(epoch as u64);
-            key.permutation(self.rows)[places].to_vec()
-        } else {
-            places.collect()
-        }
+    fn epoch(&self, epoch: usize) -> Vec<MicroBatch> {
+        let rows = self.lengths.len();
+        let order = match self.batching {
+            Batching::Shuffled if self.shuffle => {
+                let key = Key::new(self.seed).name("order").number(epoch as u64);
+                key.permutation(rows)
+            }
+            Batching::Shuffled => (0..rows).collect(),
+            batching => {
+                let (lengths, seed) = (&self.lengths, self.seed);
+                return Batches::new(lengths, self.batch, batching, seed, epoch as u64).collect();
+            }
+        };
+        order.chunks(self.batch).map(<[usize]>::to_vec).collect()
     }
 }
 
@@ -69,9 +78,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn plan(rows: usize, batch_size: usize, accumulation: usize, shuffle: bool, seed: u64) -> Plan {
+        let config = TrainConfig {
+            batch_size,
+            accumulation,
+            shuffle,
+            seed,
+            ..TrainConfig::default()
+        };
+        Plan::new(vec![1; rows], &config)
+    }
+
     #[test]
     fn a_short_last_window_counts() {
-        let plan = Plan::new(10, 2, 2, false, 0);
+        let plan = plan(10, 2, 2, false, 0);
         assert_eq!(plan.windows_per_epoch(), 3);
         assert_eq!(plan.window(0), [[0, 1], [2, 3]]);
         assert_eq!(plan.window(2), [[8, 9]]);
@@ -84,23 +104,32 @@ mod tests {
 
     #[test]
     fn a_window_larger_than_the_data_is_the_data() {
-        let plan = Plan::new(3, 1, usize::MAX, false, 0);
+        let plan = plan(3, 1, usize::MAX, false, 0);
         assert_eq!((plan.windows_per_epoch(), plan.window(0).len()), (1, 3));
     }
 
     #[test]
     fn epochs_are_shuffled_each_in_its_own_way() {
-        let plan = Plan::new(100, 100, 1, true, 5);
-        assert_ne!(plan.window(0), plan.window(1));
-        assert_ne!(plan.window(0), Plan::new(100, 100, 1, true, 6).window(0));
+        let five = plan(100, 100, 1, true, 5);
+        assert_ne!(five.window(0), five.window(1));
+        assert_ne!(five.window(0), plan(100, 100, 1, true, 6).window(0));
     }
 
     proptest! {
         #[test]
         fn every_epoch_sees_every_row_once(
-            rows in 1usize..50, batch in 1usize..5, accumulation in 1usize..5, seed in any::<u64>(),
+            lengths in prop::collection::vec(1usize..90, 1..50), batch_size in 1usize..5,
+            accumulation in 1usize..5, seed in any::<u64>(), kind in 0..3,
         ) {
-            let plan = Plan::new(rows, batch, accumulation, true, seed);
+            let batching = match kind {
+                0 => Batching::Shuffled,
+                1 => Batching::Bucketed,
+                _ => Batching::Packed { max_tokens: 100 },
+            };
+            let rows = lengths.len();
+            let config =
+                TrainConfig { batch_size, accumulation, batching, seed, ..TrainConfig::default() };
+            let plan = Plan::new(lengths, &config);
             let windows = plan.windows_per_epoch();
             for epoch in 0..2 {
                 let epoch = epoch * windows..(epoch + 1) * windows;

@@ -1,5 +1,7 @@
 //! The settings of a training run.
 
+use chat_prompt::Batching;
+
 use crate::error::TrainError;
 use crate::schedule::Schedule;
 
@@ -24,6 +26,9 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Gradients are scaled down to this global norm; 0 leaves them alone.
     pub max_grad_norm: f64,
+    /// Which rows make up a micro-batch. Whatever it is, the loss of an update weighs every
+    /// supervised token alike.
+    pub batching: Batching,
     /// Deal the rows in a new random order each epoch.
     pub shuffle: bool,
     /// Seed of the order and of dropout.
@@ -44,6 +49,7 @@ impl Default for TrainConfig {
             warmup_ratio: 0.03,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
+            batching: Batching::Shuffled,
             shuffle: true,
             seed: 42,
             eval_steps: None,
@@ -52,7 +58,11 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    pub(crate) fn check(&self) -> Result<(), TrainError> {
+    /// Checks each setting and their combination.
+    ///
+    /// # Errors
+    /// The first setting that makes no sense.
+    pub fn check(&self) -> Result<(), TrainError> {
         let positive = "a positive integer";
         let settings: [(&'static str, f64, bool, &'static str); 9] = [
             (
@@ -80,6 +90,20 @@ impl TrainConfig {
             ),
         ];
         match settings.into_iter().find(|(_, _, ok, _)| !ok) {
+            None if !self.shuffle && self.batching != Batching::Shuffled => {
+                Err(TrainError::Setting {
+                    name: "batching",
+                    found: format!("{:?} without shuffling", self.batching),
+                    expected: "the order of the file, or batches that are put together",
+                })
+            }
+            None if self.batching == (Batching::Packed { max_tokens: 0 }) => {
+                Err(TrainError::Setting {
+                    name: "tokens in a packed batch",
+                    found: "0".into(),
+                    expected: positive,
+                })
+            }
             None => Ok(()),
             Some((name, found, _, expected)) => Err(TrainError::Setting {
                 name,

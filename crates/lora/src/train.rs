@@ -35,7 +35,7 @@ pub fn train(
     config: &TrainConfig,
     on_event: OnEvent<'_>,
 ) -> Result<TrainOutcome, TrainError> {
-    let planned_steps = planned_steps(rows.len(), config)?;
+    let planned_steps = planned_steps(rows, config)?;
     check_all("training", rows, model.config())?;
     check_all("evaluation", eval_rows, model.config())?;
     let mut run = Run {
@@ -59,13 +59,13 @@ pub fn train(
     Ok(outcome)
 }
 
-/// How many updates [`train`] will make for so many rows.
+/// How many updates [`train`] will make for these rows.
 ///
 /// # Errors
 /// A setting out of range, or no rows.
-pub fn planned_steps(rows: usize, config: &TrainConfig) -> Result<usize, TrainError> {
+pub fn planned_steps(rows: &[Sample], config: &TrainConfig) -> Result<usize, TrainError> {
     config.check()?;
-    if rows == 0 {
+    if rows.is_empty() {
         return Err(TrainError::NoRows);
     }
     let steps = plan(rows, config).steps(config.epochs);
@@ -89,9 +89,8 @@ pub fn evaluate(
     mean_nll(&without_graph(model), rows, batch_size, on_event)
 }
 
-fn plan(rows: usize, config: &TrainConfig) -> Plan {
-    let (batch, accumulation) = (config.batch_size, config.accumulation);
-    Plan::new(rows, batch, accumulation, config.shuffle, config.seed)
+fn plan(rows: &[Sample], config: &TrainConfig) -> Plan {
+    Plan::new(rows.iter().map(|row| row.ids.len()).collect(), config)
 }
 
 fn optimizer(trainable: &Trainable, config: &TrainConfig) -> Result<AdamW, TrainError> {
@@ -153,7 +152,7 @@ impl<'a> Run<'a> {
         outcome: &mut TrainOutcome,
         on_event: OnEvent<'_>,
     ) -> Result<ControlFlow<()>, TrainError> {
-        let plan = plan(self.rows.len(), self.config);
+        let plan = plan(self.rows, self.config);
         let total = outcome.planned_steps;
         let (peak, ratio) = (self.config.learning_rate, self.config.warmup_ratio);
         let rates = LearningRate::new(peak, self.config.schedule, ratio, total);

@@ -12,6 +12,7 @@
 //! | a progress bar, or plain lines in a log | [`Progress`] |
 //! | whole files only | [`write_json`], [`write_text`], [`create_folder`] |
 //! | what an artefact was made from | [`Manifest`], [`FileRecord`], [`sha256_file`] |
+//! | one system prompt in training and inference | [`system_prompt`] |
 //! | Ctrl-C, once and twice | [`interrupt`] |
 //!
 //! It knows no models, no data formats and no tensors, so that stages which need none of these
@@ -36,6 +37,7 @@ mod manifest;
 mod output;
 mod progress;
 mod run;
+mod system;
 
 pub use error::{Exit, OrExit, StageError};
 pub use files::{create_folder, sha256_bytes, sha256_file, write_bytes, write_json, write_text};
@@ -43,3 +45,4 @@ pub use manifest::{FileRecord, Manifest};
 pub use output::{Results, emit, emit_json, send_results};
 pub use progress::Progress;
 pub use run::{finish, run_main};
+pub use system::{SYSTEM_ARGUMENT, system_prompt};

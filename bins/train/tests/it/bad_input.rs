@@ -40,10 +40,10 @@ fn files_that_are_missing_or_wrong_are_named() {
     let empty = dir.path().join("empty.csv");
     std::fs::write(&empty, "").unwrap();
     let other = dir.path().join("other.csv");
-    std::fs::write(&other, "question,answer\na,b\n").unwrap();
+    std::fs::write(&other, "query,reply\na,b\n").unwrap();
     for (path, word) in [
         (empty, "empty.csv"),
-        (other, "question"),
+        (other, "query"),
         (dir.path().join("no.csv"), "no.csv"),
     ] {
         let mut command = assert_cmd::Command::cargo_bin("train").unwrap();

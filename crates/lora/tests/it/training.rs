@@ -3,8 +3,8 @@
 use crate::support::{adapter, distance, ignore, keep, model, plain, three_rows, values};
 use candle_core::{DType, Tensor};
 use lora::{
-    Adapter, EvalRecord, Sample, Schedule, StepRecord, TrainConfig, TrainError, TrainEvent,
-    TrainOutcome, Trainable, evaluate, planned_steps, train,
+    Adapter, Batching, EvalRecord, Sample, Schedule, StepRecord, TrainConfig, TrainError,
+    TrainEvent, TrainOutcome, Trainable, evaluate, planned_steps, train,
 };
 use std::ops::ControlFlow;
 
@@ -152,13 +152,57 @@ fn a_short_window_counts_and_epochs_may_be_fractions() {
     assert_eq!(seen, [first, labels[3], first]);
     assert_eq!(
         run.outcome.planned_steps,
-        planned_steps(4, &config).unwrap()
+        planned_steps(&four_rows(), &config).unwrap()
     );
     let capped = TrainConfig {
         max_steps: Some(7),
         ..config
     };
-    assert_eq!(planned_steps(4, &capped).unwrap(), 7);
+    assert_eq!(planned_steps(&four_rows(), &capped).unwrap(), 7);
+}
+
+#[test]
+fn how_rows_are_put_together_does_not_change_an_update_over_all_of_them() {
+    let all_at_once = |batching, batch_size| {
+        let config = TrainConfig {
+            batching,
+            batch_size,
+            accumulation: 4,
+            shuffle: true,
+            max_steps: Some(1),
+            ..plain()
+        };
+        run(&config, 0.0, &[]).steps.remove(0)
+    };
+    let one_by_one = all_at_once(Batching::Shuffled, 1);
+    let longest = four_rows().iter().map(|row| row.ids.len()).max().unwrap();
+    for (batching, batch_size) in [
+        (Batching::Bucketed, 2),
+        (
+            Batching::Packed {
+                max_tokens: 2 * longest,
+            },
+            1,
+        ),
+    ] {
+        let step = all_at_once(batching, batch_size);
+        assert_eq!(step.supervised_tokens, one_by_one.supervised_tokens);
+        assert!((step.loss - one_by_one.loss).abs() < 1e-6, "{batching:?}");
+        assert!((step.grad_norm - one_by_one.grad_norm).abs() < 1e-5 * one_by_one.grad_norm);
+    }
+}
+
+#[test]
+fn batches_that_are_put_together_have_no_order_of_the_file() {
+    let config = TrainConfig {
+        batching: Batching::Bucketed,
+        shuffle: false,
+        ..plain()
+    };
+    let error = planned_steps(&four_rows(), &config)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("Bucketed without shuffling"), "{error}");
 }
 
 #[test]
