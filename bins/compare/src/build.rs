@@ -6,8 +6,10 @@ use evaluate::{Prediction, load_predictions, score_predictions};
 use report::{Provenance, ReportData, ReportRow, TrainPoint};
 use serde::Serialize;
 use stage::{FileRecord, OrExit, StageError};
-use textmetrics::ScoreOptions;
-use textmetrics::stats::{CompareOptions, RowsComparison, compare_rows};
+use textmetrics::stats::{
+    CompareOptions, PairedComparison, RowsComparison, StatsError, compare_rows,
+};
+use textmetrics::{RowScore, ScoreOptions};
 
 use crate::join::{Join, JoinedBy, Unmatched, join};
 use crate::provenance;
@@ -42,6 +44,10 @@ pub struct Comparison {
     /// The figures, over all rows and the short ones.
     #[serde(flatten)]
     pub figures: RowsComparison,
+    /// The figures over the rows that training had not seen, where some row is flagged that it had
+    /// and at least two are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clean: Option<PairedComparison>,
     /// The first system.
     pub before: System,
     /// The second system.
@@ -100,6 +106,12 @@ pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison,
         score_predictions(&second, &extras.score),
     );
     let figures = compare_rows(&scores_before, &scores_after, &extras.stats).or_usage()?;
+    let clean = clean(
+        [&first, &second],
+        [&scores_before, &scores_after],
+        &extras.stats,
+    )
+    .or_usage()?;
     let identical = !left_out
         && first
             .iter()
@@ -113,6 +125,7 @@ pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison,
     Ok(Comparison {
         identical,
         figures,
+        clean,
         before: System {
             name: origin.before,
             file: FileRecord::of(before)?,
@@ -136,11 +149,28 @@ pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison,
     })
 }
 
+/// The comparison over the rows that neither file flags as seen in training.
+fn clean(
+    rows: [&[Prediction]; 2],
+    scores: [&[RowScore]; 2],
+    options: &CompareOptions,
+) -> Result<Option<PairedComparison>, StatsError> {
+    let kept: Vec<usize> = (0..rows[0].len())
+        .filter(|&i| rows.iter().all(|file| file[i].leak.is_none()))
+        .collect();
+    if kept.len() == rows[0].len() || kept.len() < 2 {
+        return Ok(None);
+    }
+    let [before, after] =
+        scores.map(|scores| -> Vec<RowScore> { kept.iter().map(|&i| scores[i]).collect() });
+    compare_rows(&before, &after, options).map(|figures| Some(figures.all))
+}
+
 fn report_row(
     before: Prediction,
     after: Prediction,
-    before_score: textmetrics::RowScore,
-    after_score: textmetrics::RowScore,
+    before_score: RowScore,
+    after_score: RowScore,
 ) -> ReportRow {
     ReportRow {
         id: before.id.or(after.id),
@@ -207,13 +237,22 @@ impl Comparison {
     /// What a reader must know besides the figures.
     pub(crate) fn notes(&self) -> Vec<String> {
         let left = &self.unmatched;
-        if left.is_empty() {
-            return vec![];
+        let mut notes = Vec::new();
+        if !left.is_empty() {
+            notes.push(format!(
+                "Rows left out: {} only in the first file, {} only in the second, {} with the same id but another question or gold.",
+                left.only_before, left.only_after, left.contradicting
+            ));
         }
-        vec![format!(
-            "Rows left out: {} only in the first file, {} only in the second, {} with the same id but another question or gold.",
-            left.only_before, left.only_after, left.contradicting
-        )]
+        if let Some(clean) = &self.clean {
+            let seen = self.figures.all.n - clean.n;
+            notes.push(format!(
+                "Training had seen {seen} of the {} rows in one form or another (see the flag `leak`). \
+                 On the {} others: {}",
+                self.figures.all.n, clean.n, clean.says
+            ));
+        }
+        notes
     }
 
     /// The options of the comparison.

@@ -2,7 +2,8 @@
 //!
 //! Reads what `generate` writes (or any JSONL with `gold` and `prediction`), scores every row, and
 //! prints the means over all rows and over those with a short gold answer: for people as lines, for
-//! scripts as JSON.
+//! scripts as JSON. Where `prepare` flagged rows that training had seen (`leak`), the means over the
+//! others stand beside them.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 use stage::{FileRecord, StageError};
-use textmetrics::{Compat, RowScore, ScoreOptions, Scores, Summary, score_rows};
+use textmetrics::{Compat, Metrics, RowScore, ScoreOptions, Scores, Summary, score_rows};
 
 pub use error::PredictionError;
 pub use predictions::{Prediction, load_predictions, parse_predictions};
@@ -87,6 +88,8 @@ pub fn score_predictions(predictions: &[Prediction], options: &ScoreOptions) -> 
 struct Report {
     #[serde(flatten)]
     scores: Scores,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clean: Option<Metrics>,
     predictions: FileRecord,
     smoltune: &'static str,
 }
@@ -115,6 +118,7 @@ pub fn run(args: &Args) -> Result<(), StageError> {
     let predictions = load_predictions(&args.pred_file)?;
     let rows = score_predictions(&predictions, &options);
     let scores = rows.iter().collect::<Summary>().scores(&options);
+    let clean = clean_scores(&predictions, &rows, &options);
     if let Some(path) = &args.per_row {
         stage::write_text(path, &per_row(&predictions, &rows)?)?;
     }
@@ -122,6 +126,7 @@ pub fn run(args: &Args) -> Result<(), StageError> {
         let predictions = FileRecord::of(&args.pred_file)?;
         let report = Report {
             scores,
+            clean,
             predictions,
             smoltune: env!("CARGO_PKG_VERSION"),
         };
@@ -132,7 +137,20 @@ pub fn run(args: &Args) -> Result<(), StageError> {
             return stage::emit_json(&report);
         }
     }
-    stage::emit(&lines::lines(&scores))
+    stage::emit(&lines::lines(&scores, clean.as_ref()))
+}
+
+/// The means over the rows that training had not seen, where some row is flagged that it had.
+fn clean_scores(
+    predictions: &[Prediction],
+    rows: &[RowScore],
+    options: &ScoreOptions,
+) -> Option<Metrics> {
+    let clean = |(row, _): &(&Prediction, &RowScore)| row.leak.is_none();
+    let both = predictions.iter().zip(rows);
+    let kept: Summary = both.filter(clean).map(|(_, score)| score).collect();
+    let flagged = predictions.iter().any(|row| row.leak.is_some());
+    flagged.then(|| kept.scores(options).all)
 }
 
 fn per_row(predictions: &[Prediction], rows: &[RowScore]) -> Result<String, StageError> {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use textmetrics::{Compat, Metric, Metrics, Scores};
 
 /// The scores as `evaluate` prints them, without the final newline.
-pub(crate) fn lines(scores: &Scores) -> String {
+pub(crate) fn lines(scores: &Scores, clean: Option<&Metrics>) -> String {
     let labels = labels(scores);
     let thresh = scores.options.short_thresh;
     let mut out = format!("Total examples: {}\n", scores.all.n);
@@ -18,6 +18,11 @@ pub(crate) fn lines(scores: &Scores) -> String {
     );
     if scores.short.n > 0 {
         group(&mut out, &scores.short, &labels, 1);
+    }
+    if let Some(clean) = clean {
+        out += "\n-- Clean Subset --\n";
+        let _ = writeln!(out, "Subset size (not seen in training): {}", clean.n);
+        group(&mut out, clean, &labels, 0);
     }
     out.truncate(out.trim_end().len());
     out

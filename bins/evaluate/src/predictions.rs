@@ -30,6 +30,8 @@ pub struct Prediction {
     pub new_tokens: Option<usize>,
     /// The kind of question.
     pub category: Option<String>,
+    /// How training had seen the row, where a leakage audit found that it had.
+    pub leak: Option<String>,
 }
 
 /// A line as it stands; everything may be missing or null.
@@ -44,6 +46,7 @@ struct Raw {
     finish_reason: Option<String>,
     new_tokens: Option<usize>,
     category: Option<String>,
+    leak: Option<String>,
 }
 
 /// Reads the predictions in a file, in order. Blank lines are skipped, repeated rows are kept.
@@ -117,6 +120,7 @@ fn parse(line: &str) -> Result<Prediction, String> {
         finish_reason: raw.finish_reason,
         new_tokens: raw.new_tokens,
         category: raw.category,
+        leak: raw.leak.filter(|kind| !kind.is_empty()),
     })
 }
 
@@ -153,7 +157,7 @@ fn explain(line: &str, error: &serde_json::Error) -> String {
             let wrong = fields.iter().find(|(name, value)| match name.as_str() {
                 "new_tokens" => value.as_u64().is_none() && !value.is_null(),
                 "key" | "instruction" | "context" | "gold" | "prediction" | "finish_reason"
-                | "category" => !value.is_string() && !value.is_null(),
+                | "category" | "leak" => !value.is_string() && !value.is_null(),
                 _ => false,
             });
             match wrong {

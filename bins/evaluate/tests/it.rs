@@ -56,6 +56,24 @@ fn json_is_one_object_with_the_schema() {
 }
 
 #[test]
+fn flagged_rows_are_left_out_of_the_clean_subset() {
+    let rows = r#"{"gold":"Paris","prediction":"Paris","leak":"exact"}
+{"gold":"Paris","prediction":"Rome"}
+{"gold":"Paris","prediction":"Paris","leak":""}"#;
+    let json = stdout(evaluate(rows.as_bytes(), &["--json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["all"]["n"], &json["clean"]["n"]),
+        (&3.into(), &2.into())
+    );
+    assert_eq!(json["clean"]["em"], 0.5);
+    let lines = stdout(evaluate(rows.as_bytes(), &[]));
+    assert!(lines.contains("-- Clean Subset --\nSubset size (not seen in training): 2\nExact Match (accuracy): 0.5000"), "{lines}");
+    let none = stdout(evaluate(ROWS.as_bytes(), &["--json"]));
+    assert!(!none.contains("clean"));
+}
+
+#[test]
 fn no_short_rows_are_null() {
     let json = stdout(evaluate(
         ROWS.as_bytes(),

@@ -49,6 +49,33 @@ fn json_of(command: &mut Command) -> Value {
 }
 
 #[test]
+fn rows_that_training_had_seen_are_set_apart() {
+    let case = Case::new();
+    let rows = |name: &str, says: &str| {
+        let rows: Vec<Value> = (0..10)
+            .map(|i| {
+                let leak = if i < 4 { "near" } else { "" };
+                // The second system is right where training had seen the row, and only there.
+                let prediction = if i < 4 { says } else { "no idea" };
+                json!({"instruction": format!("q{i}"), "gold": "a red house", "prediction": prediction, "leak": leak})
+            })
+            .collect();
+        case.file(name, &rows)
+    };
+    let (a, b) = (rows("a", "no idea"), rows("b", "a red house"));
+    let found = json_of(compare().args([&a, &b]));
+    assert_eq!((&found["n"], &found["clean"]["n"]), (&json!(10), &json!(6)));
+    assert_eq!(found["metrics"]["em"]["delta"], json!(0.4));
+    assert_eq!(found["clean"]["metrics"]["em"]["delta"], json!(0.0));
+    let text = compare().args([&a, &b]).output().expect("runs").stdout;
+    let text = String::from_utf8_lossy(&text);
+    assert!(
+        text.contains("Training had seen 4 of the 10 rows"),
+        "{text}"
+    );
+}
+
+#[test]
 fn five_of_fifteen_flipped_is_no_proof() {
     let case = Case::new();
     let (a, b) = (case.answers("a", 15, 3), case.answers("b", 15, 8));
