@@ -1,7 +1,9 @@
-//! The first stage: read instruction data, split it with a seed, write it for the other stages.
+//! The first stage: read instruction data, split it with a seed, prove that it is right, and write
+//! it for the other stages.
 //!
-//! It loads no model and no tokenizer, and for a local file it needs no network. What it leaves
-//! out, it counts; what leaks from training into the test set, it reports and keeps.
+//! What it leaves out, it counts; what leaks from training into the test set, it reports, flags and,
+//! if asked to, removes; with a model's tokenizer it encodes every row as training will and proves
+//! its label mask, before a second of training is spent.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,67 +23,32 @@
 
 #![forbid(unsafe_code)]
 
+mod args;
+mod audit;
+mod card;
 mod origin;
+mod parts;
 mod sizes;
 mod summary;
+mod table;
 mod text;
+mod write;
 
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use dolly_data::{DataError, Row, Split, overlaps, read_source, write_csv, write_jsonl};
-use stage::{Manifest, StageError};
+use dolly_data::{DataError, FoldSpec, GroupBy, ReadOptions, Source, read_parts};
+use stage::{OrExit, StageError};
 
+pub use args::{Args, Group, OnTruncate, Stratify};
 pub use origin::{HubOrigin, Origin};
-pub use summary::{OverlapSummary, PartSummary, SplitSummary, Summary};
+pub use summary::{MaskAudit, Part, SplitSummary, Summary};
+
+use audit::Auditor;
+use parts::Parts;
 
 /// Where the files go unless said otherwise.
 const DEFAULT_OUT: &str = "data";
-
-/// Read instruction data and split it with a seed.
-///
-/// Writes train.csv, train.jsonl, test.csv, test.jsonl and manifest.json. The split is that of
-/// `numpy.random.default_rng(SEED).permutation(rows)`: the first rows are the test set, those
-/// after them the training set.
-#[derive(Debug, Clone, clap::Parser)]
-#[command(name = "prepare", version)]
-pub struct Args {
-    /// A .csv, .jsonl or .json file, or a data set of the Hugging Face hub: OWNER/NAME, optionally with @REVISION and :FILE
-    #[arg(long, value_name = "FILE|HUB_ID", aliases = ["input", "input-csv", "input_csv", "dataset", "dataset-name", "dataset_name"])]
-    pub source: String,
-    /// Seed of the split
-    #[arg(long, default_value_t = 42, value_name = "S")]
-    pub seed: u64,
-    /// Rows to draw for the test set [default: 15, fewer from a small source]
-    #[arg(long, value_name = "N", aliases = ["test-size", "test_size", "n-test", "n_test"])]
-    pub test: Option<usize>,
-    /// Rows to draw for the training set [default: 1000, fewer from a small source]
-    #[arg(long, value_name = "N", aliases = ["train-size", "train_size", "n-train", "n_train"])]
-    pub train: Option<usize>,
-    /// Folder to write into; made if need be [default: data]
-    #[arg(long, value_name = "DIR", aliases = ["out-dir", "out_dir", "output-dir", "output_dir"])]
-    pub out: Option<PathBuf>,
-    /// Print the first N rows; without --out, do nothing else
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub show: usize,
-    /// Print the outcome as one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl Args {
-    /// The defaults, for a source.
-    pub fn new(source: impl Into<String>) -> Self {
-        Self {
-            source: source.into(),
-            seed: 42,
-            test: None,
-            train: None,
-            out: None,
-            show: 0,
-            json: false,
-        }
-    }
-}
 
 /// Runs the stage and prints what came of it.
 ///
@@ -103,24 +70,95 @@ pub fn run(args: &Args) -> Result<(), StageError> {
 /// 1 when the hub cannot be reached or a file not be written. Nothing is written before all is
 /// known to be right.
 pub fn prepare(args: &Args) -> Result<Summary, StageError> {
+    let auditor = Auditor::new(args)?;
     let origin = origin::locate(&args.source)?;
-    let source = read_source(&origin.path).map_err(data_error)?;
-    let all = source.rows().map_err(data_error)?;
-    let mut summary = Summary {
-        shown: all.rows.iter().take(args.show).cloned().collect(),
-        ..Summary::new(&origin, &source, &all)
+    let options = ReadOptions {
+        map: args.map.clone().unwrap_or_default(),
+        view: args.view,
     };
+    let source = read_parts(&origin.paths, &options).map_err(data_error)?;
+    let mut summary = summarise(args, &origin, &source)?;
     let Some(out) = out_folder(args) else {
         return Ok(summary);
     };
-    let (spec, note) = sizes::choose(args, source.len())?;
-    let split = source.split(&spec).map_err(data_error)?;
-    let leaks = overlaps(&split.train.rows, &split.test.rows);
-    let mut done = SplitSummary::new(&spec, &split, leaks);
-    write_all(&out, &origin, &split, &mut done, &summary)?;
-    summary.notes.extend(note);
-    summary.split = Some(done);
+    let work = split(args, &source, &mut summary)?;
+    // From here on the parts hold all that is needed.
+    drop(source);
+    let mut prepared = Vec::with_capacity(work.len());
+    for (folder, mut parts) in work {
+        let mut split = parts.audit_leaks(args);
+        if let Some(auditor) = &auditor {
+            split.audit = Some(parts.audit_masks(auditor, args)?);
+        }
+        prepared.push((out.join(folder), parts, split));
+    }
+    if let (Some(auditor), Some((_, parts, _))) = (&auditor, prepared.first()) {
+        summary.masks = parts.masks(auditor, args.show_mask, io::stdout().is_terminal())?;
+    }
+    for (folder, parts, split) in &mut prepared {
+        write::all(
+            folder,
+            args,
+            &origin,
+            parts,
+            split,
+            &summary,
+            auditor.as_ref(),
+        )?;
+    }
+    let mut splits = prepared.into_iter().map(|(_, _, split)| split);
+    if args.folds.is_some() {
+        summary.folds = splits.collect();
+    } else {
+        summary.split = splits.next();
+    }
     Ok(summary)
+}
+
+fn summarise(args: &Args, origin: &Origin, source: &Source) -> Result<Summary, StageError> {
+    let all = source.rows().map_err(data_error)?;
+    let mut summary = Summary {
+        shown: all.rows.iter().take(args.show).cloned().collect(),
+        ..Summary::new(origin, source, &all)
+    };
+    let repeated = source.repeated_ids();
+    if let Some((id, lines)) = repeated.first() {
+        summary.repeated_ids = repeated.len();
+        let lines: Vec<String> = lines.iter().take(3).map(u64::to_string).collect();
+        summary.notes.push(format!(
+            "{} ids occur more than once (the first: {id:?}, lines {}); rows are told apart by their key",
+            repeated.len(),
+            lines.join(", ")
+        ));
+    }
+    Ok(summary)
+}
+
+/// The split, or the folds, each with the folder that it goes into.
+fn split(
+    args: &Args,
+    source: &Source,
+    summary: &mut Summary,
+) -> Result<Vec<(PathBuf, Parts)>, StageError> {
+    let group_by = args.group_by.map(GroupBy::from);
+    if let Some(folds) = args.folds {
+        let spec = FoldSpec {
+            seed: args.seed,
+            folds,
+            stratify: args.stratify.is_some(),
+            group_by,
+        };
+        let splits = source.folds(&spec).map_err(data_error)?.into_iter();
+        let named = splits.enumerate().map(|(at, split)| {
+            let folder = PathBuf::from(format!("fold-{}", at + 1));
+            (folder, Parts::new(split))
+        });
+        return Ok(named.collect());
+    }
+    let (spec, note) = sizes::choose(args, source.len())?;
+    summary.notes.extend(note);
+    let split = source.split(&spec).map_err(data_error)?;
+    Ok(vec![(PathBuf::new(), Parts::new(split))])
 }
 
 /// The folder to write into; none when rows are only to be shown.
@@ -132,45 +170,15 @@ fn out_folder(args: &Args) -> Option<PathBuf> {
     }
 }
 
-fn write_all(
-    out: &Path,
-    origin: &Origin,
-    split: &Split,
-    done: &mut SplitSummary,
-    summary: &Summary,
-) -> Result<(), StageError> {
-    type Write = fn(&Path, &[Row]) -> Result<(), DataError>;
-    let files: [(&str, Write, &[Row]); 4] = [
-        ("train.csv", write_csv, &split.train.rows),
-        ("train.jsonl", write_jsonl, &split.train.rows),
-        ("test.csv", write_csv, &split.test.rows),
-        ("test.jsonl", write_jsonl, &split.test.rows),
-    ];
-    let mut manifest = done.manifest(origin, summary);
-    manifest.add_input(&origin.path)?;
-    stage::create_folder(out)?;
-    for (name, _, _) in &files {
-        spare_source(&origin.path, &out.join(name))?;
-    }
-    for (name, write, rows) in files {
-        let path = out.join(name);
-        write(&path, rows).map_err(data_error)?;
-        manifest.add_output(&path)?;
-        done.files.push(path.display().to_string());
-    }
-    let path = out.join("manifest.json");
-    manifest.write(&path)?;
-    done.files.push(path.display().to_string());
-    Ok(())
-}
-
-/// Refuses to write over the file that was read.
-fn spare_source(source: &Path, output: &Path) -> Result<(), StageError> {
-    let same = match (source.canonicalize(), output.canonicalize()) {
-        (Ok(source), Ok(output)) => source == output,
-        _ => false,
+/// Refuses to write over a file that was read.
+fn spare_source(sources: &[PathBuf], output: &Path) -> Result<(), StageError> {
+    let Ok(there) = output.canonicalize() else {
+        return Ok(());
     };
-    if same {
+    let mut read = sources
+        .iter()
+        .filter_map(|source| source.canonicalize().ok());
+    if read.any(|source| source == there) {
         return Err(StageError::usage(format!(
             "{} is the source itself and would be written over; name another folder with --out",
             output.display()
@@ -182,32 +190,13 @@ fn spare_source(source: &Path, output: &Path) -> Result<(), StageError> {
 /// Each error of the data with the exit code that it deserves.
 fn data_error(error: DataError) -> StageError {
     match error {
-        DataError::SplitTooLarge { .. } => StageError::usage(error),
         DataError::Write { .. } | DataError::Hub { .. } => StageError::failed(error),
-        _ => StageError::bad_data(error),
+        error if error.is_usage() => StageError::usage(error),
+        error => StageError::bad_data(error),
     }
 }
 
-impl SplitSummary {
-    fn manifest(&self, origin: &Origin, summary: &Summary) -> Manifest {
-        let mut manifest = Manifest::new("prepare")
-            .argument("test", self.test.asked)
-            .argument("train", self.train.asked)
-            .seed("split", self.seed)
-            .fact("rows_read", summary.rows_read)
-            .fact("format", summary.format.clone());
-        if let Some(hub) = &origin.hub {
-            let named = format!("{}@{}:{}", hub.id, hub.commit, hub.file);
-            manifest = manifest.argument("source", named);
-        }
-        for (name, value) in [
-            ("test", serde_json::to_value(&self.test)),
-            ("train", serde_json::to_value(&self.train)),
-            ("overlaps", serde_json::to_value(&self.overlaps)),
-        ] {
-            // Plain structs of numbers and texts: they always have a JSON form.
-            manifest = manifest.fact(name, value.unwrap_or_default());
-        }
-        manifest
-    }
+/// An error of the tokenizer on a row.
+fn encoding<T>(result: chat_prompt::Result<T>) -> Result<T, StageError> {
+    result.or_bad_data()
 }

@@ -9,11 +9,11 @@ use stage::StageError;
 
 use crate::data_error;
 
-/// A file to read, and the data set that it was downloaded from, if it was.
+/// Files to read, and the data set that it was downloaded from, if it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The file on this machine.
-    pub path: PathBuf,
+    /// The files on this machine; several where a data set comes in shards.
+    pub paths: Vec<PathBuf>,
     /// Its place on the hub.
     pub hub: Option<HubOrigin>,
 }
@@ -25,7 +25,7 @@ pub struct HubOrigin {
     pub id: String,
     /// The commit that was read.
     pub commit: String,
-    /// The file within the data set.
+    /// The files within the data set.
     pub file: String,
 }
 
@@ -35,24 +35,29 @@ pub(crate) fn locate(source: &str) -> Result<Origin, StageError> {
     let path = PathBuf::from(source);
     let set = match HubDataset::parse(source) {
         Some(set) if !path.exists() && (set.file.is_some() || !named_as_data(&path)) => set,
-        _ => return Ok(Origin { path, hub: None }),
+        _ => {
+            return Ok(Origin {
+                paths: vec![path],
+                hub: None,
+            });
+        }
     };
     // The reader may have gone; that is no reason to stop.
     let _ = writeln!(io::stderr(), "{source}: no such file here, asking the hub");
     let found = fetch(&set, &HubSettings::from_env()).map_err(data_error)?;
     Ok(Origin {
-        path: found.path,
+        paths: found.paths,
         hub: Some(HubOrigin {
             id: set.id,
             commit: found.commit,
-            file: found.file,
+            file: found.files.join(", "),
         }),
     })
 }
 
 fn named_as_data(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default();
-    ["csv", "jsonl", "ndjson", "json", "parquet"]
+    ["csv", "jsonl", "ndjson", "json", "parquet", "gz", "zst"]
         .iter()
         .any(|known| extension.eq_ignore_ascii_case(known))
 }
