@@ -38,6 +38,8 @@ pub(crate) struct Model {
     pub(crate) name: String,
     /// Precision of frozen weights and activations: `f32` or `bf16`.
     pub(crate) dtype: String,
+    /// System prompt of every row, in training and in both answers; empty leaves the template's own.
+    pub(crate) system: String,
 }
 
 impl Default for Model {
@@ -45,6 +47,7 @@ impl Default for Model {
         Self {
             name: "HuggingFaceTB/SmolLM2-135M-Instruct".into(),
             dtype: "f32".into(),
+            system: String::new(),
         }
     }
 }
@@ -61,6 +64,18 @@ pub(crate) struct Data {
     pub(crate) test: usize,
     /// Rows to train on.
     pub(crate) train: usize,
+    /// Rows for the evaluation loss while training.
+    pub(crate) val: usize,
+    /// Which texts of a curated source count: `original`, `curated` or `prefer-curated`.
+    pub(crate) view: String,
+    /// Columns of other names, as `instruction=question,response=answer`; empty for none.
+    pub(crate) map: String,
+    /// `category`, for parts with the same share of each category; empty for none.
+    pub(crate) stratify: String,
+    /// `context`, so that no context stands on both sides; empty for none.
+    pub(crate) group_by: String,
+    /// Leave out training rows that the test set stands in.
+    pub(crate) drop_leaks: bool,
 }
 
 impl Default for Data {
@@ -71,6 +86,12 @@ impl Default for Data {
             seed: 42,
             test: 15,
             train: 1000,
+            val: 0,
+            view: "original".into(),
+            map: String::new(),
+            stratify: String::new(),
+            group_by: String::new(),
+            drop_leaks: false,
         }
     }
 }
@@ -120,8 +141,15 @@ pub(crate) struct Train {
     pub(crate) batch_size: usize,
     /// Forward passes an optimiser step.
     pub(crate) accumulation: usize,
-    /// Rows over this many tokens get a shorter context, or are dropped and counted.
+    /// `shuffled`, `bucketed` or `packed`.
+    pub(crate) batching: String,
+    /// Tokens in a packed batch; without it, `max_seq_len`.
+    pub(crate) pack_tokens: Option<usize>,
+    /// The longest row in tokens.
     pub(crate) max_seq_len: usize,
+    /// What happens to a longer one: `context` shortens its context, or drops it where that is not
+    /// enough; `drop`, `keep-start` or `error`.
+    pub(crate) on_truncate: String,
     pub(crate) lora_r: usize,
     pub(crate) lora_alpha: f64,
     pub(crate) lora_dropout: f64,
@@ -144,7 +172,10 @@ impl Default for Train {
             max_grad_norm: 1.0,
             batch_size: 1,
             accumulation: 16,
+            batching: "shuffled".into(),
+            pack_tokens: None,
             max_seq_len: 1024,
+            on_truncate: "context".into(),
             lora_r: 16,
             lora_alpha: 32.0,
             lora_dropout: 0.05,

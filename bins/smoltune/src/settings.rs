@@ -40,6 +40,9 @@ pub(crate) struct Overrides {
     /// Rows to train on [data.train]
     #[arg(long, value_name = "N")]
     pub(crate) train: Option<i64>,
+    /// System prompt of every row [model.system]
+    #[arg(long, value_name = "TEXT", aliases = ["system-prompt", "system_prompt"])]
+    pub(crate) system: Option<String>,
     /// Every seed at once [data.seed, generate.seed, train.seed]
     #[arg(long)]
     pub(crate) seed: Option<i64>,
@@ -77,6 +80,7 @@ impl Overrides {
             ("data.source", text(&self.source)),
             ("data.test", whole(self.test)),
             ("data.train", whole(self.train)),
+            ("model.system", text(&self.system)),
             ("data.seed", whole(self.seed)),
             ("generate.seed", whole(self.seed)),
             ("train.seed", whole(self.seed)),
@@ -206,6 +210,33 @@ fn check(config: &Config) -> Result<(), StageError> {
         return Err(StageError::usage(format!(
             "model.dtype is {dtype:?}; use \"f32\" or \"bf16\""
         )));
+    }
+    // Wrong words are told before the first step, not hours later by the step that reads them.
+    let (data, train) = (&config.data, &config.train);
+    for (key, found, known) in [
+        (
+            "data.view",
+            &data.view,
+            &["original", "curated", "prefer-curated"][..],
+        ),
+        ("data.stratify", &data.stratify, &["", "category"]),
+        ("data.group_by", &data.group_by, &["", "context"]),
+        (
+            "train.batching",
+            &train.batching,
+            &["shuffled", "bucketed", "packed"],
+        ),
+        (
+            "train.on_truncate",
+            &train.on_truncate,
+            &["context", "drop", "keep-start", "error"],
+        ),
+    ] {
+        if !known.contains(&found.as_str()) {
+            return Err(StageError::usage(format!(
+                "{key} is {found:?}; known are {known:?}"
+            )));
+        }
     }
     Ok(())
 }

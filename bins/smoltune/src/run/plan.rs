@@ -43,25 +43,46 @@ pub(super) fn steps(config: &Config) -> [Step; STEPS] {
 fn prepare(config: &Config) -> Step {
     let data = &config.data;
     let out = config.out.join("data");
-    let command = Line::new("prepare")
+    let mut command = Line::new("prepare")
         .flag("--source", &data.source)
         .flag("--seed", data.seed)
         .flag("--test", data.test)
         .flag("--train", data.train)
+        .flag("--view", &data.view)
+        .given("--map", &data.map)
+        .given("--stratify", &data.stratify)
+        .given("--group-by", &data.group_by)
+        .flag("--model", &config.model.name)
+        .given("--system", &config.model.system)
+        .flag("--max-seq-len", config.train.max_seq_len)
+        .flag("--on-truncate", &config.train.on_truncate)
         .flag("--out", shown(&out));
+    if data.val > 0 {
+        command = command.flag("--val", data.val);
+    }
+    if data.drop_leaks {
+        command = command.word("--drop-leaks");
+    }
+    let mut outputs = [
+        "train.csv",
+        "train.jsonl",
+        "test.csv",
+        "test.jsonl",
+        "audit.json",
+        "leaks.json",
+        "DATA.md",
+        "manifest.json",
+    ]
+    .map(|name| out.join(name))
+    .to_vec();
+    if data.val > 0 {
+        outputs.extend(["val.csv", "val.jsonl"].map(|name| out.join(name)));
+    }
     Step {
         name: "prepare",
         command: command.0,
-        inputs: local_file(&data.source),
-        outputs: [
-            "train.csv",
-            "train.jsonl",
-            "test.csv",
-            "test.jsonl",
-            "manifest.json",
-        ]
-        .map(|name| out.join(name))
-        .into(),
+        inputs: [local_file(&data.source), model_files(&config.model.name)].concat(),
+        outputs,
         resumes: false,
         results: Results::Stderr,
     }
@@ -78,6 +99,7 @@ fn generate(name: &'static str, config: &Config, model: &str, model_files: Vec<P
     command = command
         .flag("--test_csv", shown(&test))
         .flag("--out_file", shown(&out))
+        .given("--system", &config.model.system)
         .flag("--max_prompt_len", how.max_prompt_len)
         .flag("--max_new_tokens", how.max_new_tokens)
         .flag("--temperature", how.temperature)
@@ -111,13 +133,25 @@ fn train(config: &Config) -> Step {
         .flag("--max-grad-norm", how.max_grad_norm)
         .flag("--bs", how.batch_size)
         .flag("--ga", how.accumulation)
+        .flag("--batching", &how.batching)
         .flag("--max_seq_len", how.max_seq_len)
+        .flag("--on-truncate", &how.on_truncate)
+        .given("--system", &config.model.system)
         .flag("--lora_r", how.lora_r)
         .flag("--lora_alpha", how.lora_alpha)
         .flag("--lora_dropout", how.lora_dropout)
         .flag("--target-modules", how.target_modules.join(","))
         .flag("--seed", how.seed)
         .flag("--dtype", &config.model.dtype);
+    if let Some(tokens) = how.pack_tokens {
+        command = command.flag("--pack-tokens", tokens);
+    }
+    let mut inputs = vec![rows];
+    if config.data.val > 0 {
+        let rows = config.out.join("data/val.jsonl");
+        command = command.flag("--eval_csv", shown(&rows));
+        inputs.push(rows);
+    }
     if let Some(steps) = how.max_steps {
         command = command.flag("--max-steps", steps);
     }
@@ -132,7 +166,7 @@ fn train(config: &Config) -> Step {
     Step {
         name: "train",
         command: command.0,
-        inputs: [vec![rows], model_files(&config.model.name)].concat(),
+        inputs: [inputs, model_files(&config.model.name)].concat(),
         outputs: outputs.map(|name| out.join(name)).into(),
         resumes: false,
         results: Results::Stderr,
@@ -196,6 +230,15 @@ impl Line {
     fn word(mut self, word: impl Into<String>) -> Self {
         self.0.push(word.into());
         self
+    }
+
+    /// The flag, where there is a value for it.
+    fn given(self, name: &str, value: &str) -> Self {
+        if value.is_empty() {
+            self
+        } else {
+            self.flag(name, value)
+        }
     }
 
     fn flag(self, name: &str, value: impl Display) -> Self {
