@@ -6,6 +6,7 @@ mod bad_input;
 mod curated;
 #[cfg(feature = "hub")]
 mod hub;
+mod leaking;
 mod numpy;
 mod parquet;
 mod parts;
