@@ -44,7 +44,7 @@ fn changed(row: &Row, round: usize) -> Row {
     let text = |text: &str| {
         let words = text.split_inclusive(' ').enumerate();
         let changed = words.map(|(at, word)| {
-            if round > 0 && (at + round * 3) % 7 == 0 {
+            if round > 0 && (at + round * 3).is_multiple_of(7) {
                 format!("w{}r{round} ", at * 31 % 997)
             } else {
                 word.to_owned()

@@ -2,7 +2,7 @@
 //!
 //! Fine-tuning goes wrong in the data long before it goes wrong in the numbers: a split that
 //! nobody can repeat, a fallback column that was never parsed, a blank row that silently shifts
-//! every row after it. This crate embodies four decisions against that.
+//! every row after it. This crate embodies five decisions against that.
 //!
 //! 1. **A source is everything that was in the file.** [`read_source`] keeps unusable records in
 //!    their place; only a *view* of them ([`Source::rows`]) leaves records out, and it returns what
@@ -13,6 +13,9 @@
 //! 3. **Text is data, not something to tidy.** No trimming, no normalising. White space only decides
 //!    whether a text is *blank*.
 //! 4. **Bad input is an error with a file, a line and a remedy** ([`DataError`]), never a guess.
+//! 5. **What a test set has lost to training is measured.** [`LeakAudit`] finds exact, normalised and
+//!    near duplicates, shared contexts and answers that stand in training contexts, within and between
+//!    the sets; [`flag`] marks them and [`drop_leaks`] removes them from training, never from the test.
 //!
 //! It reads CSV and JSON with Dolly's own columns and with those of
 //! `argilla/databricks-dolly-15k-curated-en`, whose `new-*` cells are NumPy reprs in CSV exports.
