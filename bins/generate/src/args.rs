@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chat_prompt::Date;
 use clap::ValueEnum;
 use loader::{DEFAULT_MODEL, DType, ModelSpec};
 use smollm_model::GenerationConfig;
@@ -38,6 +39,9 @@ pub struct Args {
     /// Use --system even if the adapter was trained with another one
     #[arg(long, alias = "force_system")]
     pub force_system: bool,
+    /// Date for templates that write one into the prompt, as YYYY-MM-DD [default: today]
+    #[arg(long, value_name = "DATE")]
+    pub date: Option<Date>,
     /// Longest prompt in tokens; the context of a longer one is shortened
     #[arg(
         long,

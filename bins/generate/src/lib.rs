@@ -89,7 +89,7 @@ pub fn answer(args: &Args) -> Result<Summary, StageError> {
     let opened = loader::open(&args.model()).map_err(load_error)?;
     let trained = opened.adapter().map(|(dir, _)| dir);
     let system = stage::system_prompt(args.system.as_deref(), trained, args.force_system)?;
-    let opened = opened.with_system(system);
+    let opened = opened.with_system(system).with_date(args.date);
     let adapter = opened.adapter().map(|(dir, _)| dir.display().to_string());
     let all = questions.len();
     let asked = args.limit.unwrap_or(all).min(all);

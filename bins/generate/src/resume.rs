@@ -34,6 +34,9 @@ pub(crate) fn manifest(args: &Args, opened: &Opened) -> Result<Manifest, StageEr
     if let Some(system) = opened.prompter().system() {
         manifest = manifest.argument(SYSTEM_ARGUMENT, system);
     }
+    if let Some(date) = args.date {
+        manifest = manifest.argument("date", date.to_string());
+    }
     if args.temperature > 0.0 {
         manifest = manifest
             .argument("top_p", args.top_p)

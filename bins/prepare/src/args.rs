@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use chat_prompt::OverflowPolicy;
+use chat_prompt::{Date, OverflowPolicy};
 use clap::ValueEnum;
 use dolly_data::{FieldMap, GroupBy, Size, View};
 
@@ -62,6 +62,9 @@ pub struct Args {
     /// System prompt of every row, as for train
     #[arg(long, value_name = "TEXT", requires = "model", aliases = ["system-prompt", "system_prompt"])]
     pub system: Option<String>,
+    /// Date for templates that write one, as for train [default: today]
+    #[arg(long, value_name = "DATE", requires = "model")]
+    pub date: Option<Date>,
     /// Longest training row in tokens, as for train
     #[arg(long, value_name = "N", default_value_t = 1024, alias = "max_seq_len")]
     pub max_seq_len: usize,
@@ -168,6 +171,7 @@ impl Args {
             model: None,
             revision: None,
             system: None,
+            date: None,
             max_seq_len: 1024,
             on_truncate: OnTruncate::default(),
             show_mask: 0,

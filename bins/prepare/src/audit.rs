@@ -33,7 +33,10 @@ impl Auditor {
             ..ModelSpec::new(model)
         };
         let system = args.system.clone().filter(|text| !text.is_empty());
-        let opened = loader::open(&spec).map_err(load_error)?.with_system(system);
+        let opened = loader::open(&spec)
+            .map_err(load_error)?
+            .with_system(system)
+            .with_date(args.date);
         Ok(Some(Self {
             limit: args
                 .max_seq_len

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use chat_prompt::Date;
 use clap::ValueEnum;
 use loader::{DType, ModelSpec};
 use lora::{Batching, Schedule, TargetModules, TrainConfig};
@@ -117,6 +118,9 @@ pub struct Args {
     /// System prompt of every row; recorded, so that generate and chat use the same [default: the template's own]
     #[arg(long, value_name = "TEXT", aliases = ["system-prompt", "system_prompt"])]
     pub system: Option<String>,
+    /// Date for templates that write one into the prompt, as YYYY-MM-DD [default: today]
+    #[arg(long, value_name = "DATE")]
+    pub date: Option<Date>,
     /// Build training rows as the original program does, its defects included
     #[arg(long, value_enum)]
     pub compat: Option<Compat>,

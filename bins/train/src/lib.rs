@@ -55,7 +55,8 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     start::new_config(args).checked().or_usage()?;
     let opened = loader::open(&args.model())
         .map_err(load_error)?
-        .with_system(args.system.clone().filter(|text| !text.is_empty()));
+        .with_system(args.system.clone().filter(|text| !text.is_empty()))
+        .with_date(args.date);
     let start = start::adapter(args, &opened)?;
 
     let context = opened.config().max_position_embeddings;

@@ -116,6 +116,7 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
             SYSTEM_ARGUMENT,
             args.system.clone().filter(|text| !text.is_empty()),
         )
+        .argument("date", args.date.map(|date| date.to_string()))
         .argument("compat", args.compat.map(|_| "original"))
         .seed("seed", args.seed)
 }

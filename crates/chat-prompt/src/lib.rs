@@ -66,6 +66,7 @@
 mod audit;
 mod batching;
 mod conversation;
+mod date;
 mod error;
 mod gguf_vocabulary;
 mod guard;
@@ -88,6 +89,7 @@ pub use audit::{
     Audit, Bucket, CategoryCount, DroppedRow, Lengths, NotedRow, RowCount, ShortenedRow, TokenCount,
 };
 pub use batching::{Batches, Batching};
+pub use date::{Date, DateError};
 pub use error::{PromptError, Result};
 pub use mask_view::{mask_html, show_mask};
 pub use message::{Message, Role, user_turn};

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use gguf::GgufFile;
 
+use crate::date::Date;
 use crate::error::{PromptError, Result};
 use crate::guard::{Guard, holds_control};
 use crate::message::{Message, Role};
@@ -63,6 +64,15 @@ impl Prompter {
     #[must_use]
     pub fn with_system(mut self, system: Option<String>) -> Self {
         self.system = system.filter(|text| !text.is_empty());
+        self
+    }
+
+    /// The same with a fixed date for templates that write one; see [`ChatTemplate::with_date`].
+    #[must_use]
+    pub fn with_date(mut self, date: Option<Date>) -> Self {
+        if let Some(date) = date {
+            self.template = self.template.with_date(date);
+        }
         self
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
-use chat_prompt::Prompter;
+use chat_prompt::{Date, Prompter};
 use lora::Adapter;
 use smollm_model::{
     Checkpoint, HubOptions, Llama, ModelConfig, ModelError, ModelFiles, ModelSource,
@@ -105,6 +105,13 @@ impl Opened {
     #[must_use]
     pub fn with_system(mut self, system: Option<String>) -> Self {
         self.prompter = self.prompter.with_system(system);
+        self
+    }
+
+    /// The same with a fixed date for templates that write one; none is today.
+    #[must_use]
+    pub fn with_date(mut self, date: Option<Date>) -> Self {
+        self.prompter = self.prompter.with_date(date);
         self
     }
 

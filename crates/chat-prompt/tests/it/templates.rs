@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use chat_prompt::{ChatTemplate, Message, Prompter};
+use chat_prompt::{ChatTemplate, Date, Message, Prompter};
 use serde_json::{Value, json};
 
 use crate::fixtures;
@@ -28,6 +28,104 @@ fn rendered_as_by_transformers() {
             }
             (found, wanted) => panic!("{name}: {found:?}, transformers: {wanted:?}"),
         }
+    }
+}
+
+/// Templates of well-known models as TRL publishes them, on 20 conversations each
+/// (`tests/golden/make_published.py`).
+#[test]
+fn published_templates_rendered_as_by_transformers() {
+    let golden: Value = serde_json::from_str(include_str!("../golden/published.json")).unwrap();
+    let special = golden["special_tokens"].as_object().unwrap().iter();
+    let special: Vec<(String, String)> = special
+        .map(|(name, text)| (name.clone(), text.as_str().unwrap().to_owned()))
+        .collect();
+    let date: Date = golden["date"].as_str().unwrap().parse().unwrap();
+    let conversations = golden["conversations"].as_array().unwrap();
+    let templates = golden["templates"].as_object().unwrap();
+    assert!(templates.len() >= 12 && conversations.len() == 20);
+    let mut wrong = Vec::new();
+    for (name, case) in templates {
+        let source = case["source"].as_str().unwrap().to_owned();
+        let template = ChatTemplate::new(source, name, special.clone()).unwrap();
+        let template = template.with_date(date);
+        for (at, conversation) in conversations.iter().enumerate() {
+            let turns: Vec<Message> =
+                serde_json::from_value(conversation["messages"].clone()).unwrap();
+            let generate = conversation["add_generation_prompt"].as_bool().unwrap();
+            let found = template.render(&turns, generate);
+            let wanted = case["rendered"][at].as_str();
+            if found.as_deref().ok() != wanted {
+                wrong.push(format!(
+                    "{name}, conversation {at}:\n found {found:?}\n wanted {wanted:?}"
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} differ\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+fn in_words(source: &str) -> String {
+    ChatTemplate::new(source.to_owned(), "a test", vec![])
+        .and_then(|template| template.render(&[Message::user("x")], true))
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn a_template_that_never_ends_is_stopped() {
+    for source in [
+        "{% for a in range(100000) %}{% for b in range(100000) %}{% set c = a %}{% endfor %}{% endfor %}",
+        "{% for a in range(100000) %}{{ 'x' * 100000 }}{% endfor %}",
+        "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
+    ] {
+        let said = in_words(source);
+        assert!(said.contains("refuses these messages"), "{said}");
+    }
+}
+
+#[test]
+fn dates_are_set() {
+    let source = "{{ strftime_now('%d %B %Y, %A %y-%m') }}".to_owned();
+    let template = ChatTemplate::new(source, "a test", vec![]).unwrap();
+    let date = "2026-11-24".parse().unwrap();
+    let text = template.with_date(date).render(&[], false).unwrap();
+    assert_eq!(text, "24 November 2026, Tuesday 26-11");
+    let bad = "24.11.2026".parse::<Date>().unwrap_err().to_string();
+    assert!(bad.contains("expected YYYY-MM-DD"), "{bad}");
+    assert!("2026-02-30".parse::<Date>().is_err());
+}
+
+#[test]
+fn json_as_python_writes_it() {
+    let source = "{{ {'b': 'é\"', 'a': [1, none, true, 1.0]} | tojson(OPTIONS) }}";
+    for (options, wanted) in [
+        ("", r#"{"b": "é\"", "a": [1, null, true, 1.0]}"#),
+        (
+            "sort_keys=true",
+            r#"{"a": [1, null, true, 1.0], "b": "é\""}"#,
+        ),
+        (
+            "separators=(',', ':')",
+            r#"{"b":"é\"","a":[1,null,true,1.0]}"#,
+        ),
+        (
+            "ensure_ascii=true",
+            r#"{"b": "\u00e9\"", "a": [1, null, true, 1.0]}"#,
+        ),
+        (
+            "indent=1",
+            "{\n \"b\": \"é\\\"\",\n \"a\": [\n  1,\n  null,\n  true,\n  1.0\n ]\n}",
+        ),
+    ] {
+        let source = source.replace("OPTIONS", options);
+        let template = ChatTemplate::new(source, "a test", vec![]).unwrap();
+        assert_eq!(template.render(&[], false).unwrap(), wanted, "{options}");
     }
 }
 
