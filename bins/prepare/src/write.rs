@@ -140,6 +140,7 @@ fn command(args: &Args) -> String {
         "--max-seq-len",
         args.model.as_ref().map(|_| args.max_seq_len.to_string()),
     );
+    flag("--date", args.date.map(|date| date.to_string()));
     if args.drop_leaks {
         words.push("--drop-leaks".to_owned());
     }
