@@ -17,8 +17,9 @@
 //!    near duplicates, shared contexts and answers that stand in training contexts, within and between
 //!    the sets; [`flag`] marks them and [`drop_leaks`] removes them from training, never from the test.
 //!
-//! It reads CSV and JSON with Dolly's own columns and with those of
-//! `argilla/databricks-dolly-15k-curated-en`, whose `new-*` cells are NumPy reprs in CSV exports.
+//! It reads CSV, JSON and Parquet with Dolly's own columns, with those of
+//! `argilla/databricks-dolly-15k-curated-en` (whose `new-*` cells are NumPy reprs in CSV exports), with
+//! those that other data sets have, and with conversations.
 //! It depends on no tensor crate and no network; the feature `hub` adds downloads.
 //!
 //! ```

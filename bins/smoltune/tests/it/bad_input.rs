@@ -73,9 +73,9 @@ fn a_blank_row_is_dropped_and_counted() {
 #[test]
 fn missing_columns_are_named_with_those_found() {
     let bench = Bench::new();
-    bench.write("rows.csv", "question,answer\nWho?,Ada.\n");
+    bench.write("rows.csv", "query,reply\nWho?,Ada.\n");
     let message = bench.fails(&format!("prepare --source rows.csv {PREPARE}"), 3);
-    for named in ["rows.csv", "instruction", "question", "answer"] {
+    for named in ["rows.csv", "instruction", "query", "reply"] {
         assert!(message.contains(named), "{named}: {message}");
     }
 }

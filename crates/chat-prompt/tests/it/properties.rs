@@ -1,6 +1,6 @@
 //! What holds for any text.
 
-use chat_prompt::{Message, OverflowPolicy, RowOutcome, user_turn};
+use chat_prompt::{ChatTemplate, Message, OverflowPolicy, RowOutcome, user_turn};
 use proptest::prelude::*;
 
 use crate::{count_controls, tiny};
@@ -91,6 +91,40 @@ proptest! {
         } else {
             prop_assert!(p.generation_prompt(&q, None, None).unwrap().ids.len() > max);
         }
+    }
+
+    #[test]
+    fn any_template_gives_text_or_an_error(
+        source in "(\\{\\{|\\}\\}|\\{%-? |-?%\\}|for |in |endfor |if |endif |set |messages|content|role|\\[0\\]|\\.|'x'| \\+ |\\||tojson|trim|loop|\n|<\\|im_end\\|>|generation |endgeneration ){0,14}",
+        content in text(),
+    ) {
+        let named = |error: String| error.contains("chat template");
+        match ChatTemplate::new(source, "a test", vec![]) {
+            Err(error) => prop_assert!(named(error.to_string())),
+            Ok(template) => {
+                if let Err(error) = template.render(&[Message::user(content)], true) {
+                    prop_assert!(named(error.to_string()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn contents_stand_in_the_rendered_text_as_they_are(contents in prop::collection::vec(text(), 1..5)) {
+        let p = tiny();
+        let turns = contents.iter().enumerate().map(|(at, text)| {
+            if at % 2 == 0 { Message::user(text.as_str()) } else { Message::assistant(text.as_str()) }
+        });
+        let turns: Vec<Message> = turns.collect();
+        let rendered = p.render(&turns, false).unwrap();
+        let mut rest = rendered.as_str();
+        for turn in &turns {
+            let whole = format!("<|im_start|>{}\n{}<|im_end|>\n", turn.role, turn.content);
+            let at = rest.find(&whole);
+            prop_assert!(at.is_some());
+            rest = &rest[at.unwrap() + whole.len()..];
+        }
+        prop_assert_eq!(rest, "");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod anything;
 mod bad_input;
 mod curated;
 #[cfg(feature = "hub")]
