@@ -1,5 +1,7 @@
 //! What holds for any bytes and any values.
 
+use std::fmt::Write as _;
+
 use dolly_data::Record;
 use proptest::prelude::*;
 
@@ -20,7 +22,9 @@ fn repr(text: &str) -> String {
             '\r' => out += "\\r",
             '\t' => out += "\\t",
             c if c == quote => out.extend(['\\', c]),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => out += &format!("\\x{:02x}", c as u32),
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
+                write!(out, "\\x{:02x}", c as u32).unwrap()
+            }
             c => out.push(c),
         }
     }
