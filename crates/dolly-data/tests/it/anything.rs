@@ -23,7 +23,7 @@ fn repr(text: &str) -> String {
             '\t' => out += "\\t",
             c if c == quote => out.extend(['\\', c]),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => {
-                write!(out, "\\x{:02x}", c as u32).unwrap()
+                write!(out, "\\x{:02x}", c as u32).unwrap();
             }
             c => out.push(c),
         }
