@@ -78,8 +78,8 @@ fn string_repr(text: &str, ascii: bool) -> String {
 
 fn escaped(code: u32) -> String {
     match code {
-        ..=0xff => format!("\\x{code:02x}"),
-        ..=0xffff => format!("\\u{code:04x}"),
+        0..=0xff => format!("\\x{code:02x}"),
+        0x100..=0xffff => format!("\\u{code:04x}"),
         _ => format!("\\U{code:08x}"),
     }
 }
