@@ -143,10 +143,11 @@ fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(end) = rest[start..].find("%}") else {
+        let inside = &rest[start + 2..];
+        let Some(end) = inside.find("%}") else {
             break;
         };
-        let tag = &rest[start + 2..start + end];
+        let tag = &inside[..end];
         let word = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
         let other = match word {
             "generation" => Some("if true"),
@@ -159,7 +160,7 @@ fn without_generation_tags(source: &str) -> String {
             None => out += tag,
         }
         out += "%}";
-        rest = &rest[start + end + 2..];
+        rest = &inside[end + 2..];
     }
     out + rest
 }

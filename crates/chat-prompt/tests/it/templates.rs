@@ -90,6 +90,14 @@ fn a_template_that_never_ends_is_stopped() {
 }
 
 #[test]
+fn a_tag_that_opens_where_it_closes_is_an_error() {
+    for source in ["{{%}", "{%}", "{%", "{%-%}generation%}"] {
+        let new = ChatTemplate::new(source.to_owned(), "a test", vec![]);
+        assert!(new.is_err(), "{source} was taken");
+    }
+}
+
+#[test]
 fn dates_are_set() {
     let source = "{{ strftime_now('%d %B %Y, %A %y-%m') }}".to_owned();
     let template = ChatTemplate::new(source, "a test", vec![]).unwrap();
