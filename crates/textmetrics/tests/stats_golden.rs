@@ -144,3 +144,32 @@ fn power_effect_and_rows() {
             .expect("finite") as f64
     });
 }
+
+#[test]
+fn exact_intervals_of_rates() {
+    let rows = golden("clopper_pearson");
+    assert!(!rows.is_empty());
+    for row in rows {
+        let row = numbers(&row);
+        let got = stats::clopper_pearson(row[0] as u64, row[1] as u64, row[2]).expect("valid");
+        assert!(
+            (got.lo - row[3]).abs() <= 1e-10 && (got.hi - row[4]).abs() <= 1e-10,
+            "{row:?}: {got:?}"
+        );
+    }
+}
+
+#[test]
+fn equivalence_of_pairs() {
+    let rows = golden("equivalence");
+    assert!(!rows.is_empty());
+    for row in rows {
+        let got = stats::equivalence(&list(&row[0]), numbers(&row[1..2])[0]).expect("valid");
+        for (got, want) in [got.p_above, got.p_below].iter().zip(numbers(&row[2..])) {
+            assert!(
+                (got - want).abs() <= 1e-9 * want.max(1e-6),
+                "{got} against {want}"
+            );
+        }
+    }
+}

@@ -10,7 +10,8 @@
 //! | a yes/no metric changed? | exact McNemar | [`mcnemar`] |
 //! | a mean changed? | sign-flip permutation, exact up to [`EXACT_LIMIT`] changed rows | [`sign_flip`] |
 //! | more rows won than lost? | exact sign test | [`sign_test`] |
-//! | how sure is a rate? | Wilson | [`wilson`] |
+//! | is there no difference that matters? | two one-sided tests (TOST) | [`equivalence`] |
+//! | how sure is a rate? | Wilson, or exact | [`wilson`], [`clopper_pearson`] |
 //! | how sure is a difference of rates? | Newcombe's paired score interval | [`newcombe_paired`] |
 //! | how sure is a mean difference? | bootstrap-t up to [`BOOTSTRAP_LIMIT`] rows, else Student t | [`mean_interval`] |
 //! | several metrics at once? | Holm | [`holm`] |
@@ -34,6 +35,7 @@
 //! ```
 
 mod binomial;
+mod equivalence;
 mod error;
 mod holm;
 mod interval;
@@ -47,11 +49,12 @@ pub mod special;
 mod verdict;
 
 pub use binomial::{exact_binomial_half, mcnemar, sign_test};
+pub use equivalence::{Equivalence, equivalence};
 pub use error::StatsError;
 pub use holm::holm;
 pub use interval::{
-    BOOTSTRAP_LIMIT, Interval, IntervalMethod, bootstrap_t, mean_interval, newcombe_paired,
-    student_t, wilson,
+    BOOTSTRAP_LIMIT, Interval, IntervalMethod, bootstrap_t, clopper_pearson, mean_interval,
+    newcombe_paired, student_t, wilson,
 };
 pub use paired::{
     CompareOptions, Kind, MetricComparison, MetricPair, PairedComparison, TIE, compare_paired,

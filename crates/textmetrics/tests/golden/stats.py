@@ -1,5 +1,6 @@
 """Golden values for `textmetrics::stats` from scipy and statsmodels. Run: python stats.py > stats.json"""
 import itertools, json, math, random, sys
+import numpy as np
 import scipy, statsmodels
 from scipy import special, stats
 from scipy.optimize import brentq
@@ -7,6 +8,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.weightstats import ttost_paired
 
 rng = random.Random(1)
 out = {"versions": {"python": sys.version.split()[0], "scipy": scipy.__version__, "statsmodels": statsmodels.__version__}}
@@ -23,6 +25,9 @@ out["binomial"] = [[a, b, float(stats.binomtest(a, a + b).pvalue)]
 out["mcnemar"] = [[g, l, float(mcnemar([[10, l], [g, 4]], exact=True).pvalue)] for g, l in [(5, 0), (8, 2), (13, 21), (90, 120)]]
 out["wilson"] = [[k, n, c, *map(float, proportion_confint(k, n, alpha=1 - c, method="wilson"))]
     for k, n in [(0, 15), (1, 15), (7, 15), (15, 15), (250, 300), (1, 1)] for c in (0.95, 0.9)]
+
+out["clopper_pearson"] = [[k, n, c, *map(float, proportion_confint(k, n, alpha=1 - c, method="beta"))]
+    for k, n in [(0, 15), (1, 15), (7, 15), (15, 15), (250, 300), (1, 1), (3, 100000)] for c in (0.95, 0.9)]
 
 def family(m): return [rng.random() ** 3 for _ in range(m)]
 out["holm"] = []
@@ -46,6 +51,13 @@ for n in (1, 2, 5, 9, 12, 14):
 values = [round(rng.gauss(0.1, 0.3), 6) for _ in range(25)]
 lo, hi = stats.ttest_1samp(values, 0).confidence_interval(0.95)
 out["student_t"] = [values, 0.95, float(lo), float(hi)]
+
+# TOST of paired differences: a list, the margin, both one-sided p-values
+out["equivalence"] = []
+for mean, sd, n, margin in [(0.0, 0.1, 15, 0.05), (0.02, 0.2, 200, 0.05), (-0.049, 0.02, 40, 0.05), (0.2, 0.1, 8, 0.05)]:
+    d = [round(rng.gauss(mean, sd), 6) for _ in range(n)]
+    _, (_, above, _), (_, below, _) = ttost_paired(np.array(d), np.zeros(n), -margin, margin)
+    out["equivalence"].append([d, margin, float(above), float(below)])
 
 out["power"] = [[e, sd, n, a, float(TTestPower().power(effect_size=e / sd, nobs=n, alpha=a, alternative="two-sided"))]
     for e, sd in [(0.05, 0.3), (0.2, 0.3), (0.5, 0.4)] for n in (3, 15, 300, 5000) for a in (0.05, 0.01)]
