@@ -181,6 +181,11 @@ fn report_row(
         after: after.prediction,
         before_score,
         after_score,
+        category: before.category.or(after.category),
+        truncated: before.truncated || after.truncated,
+        before_finish: before.finish_reason,
+        after_finish: after.finish_reason,
+        leak: before.leak.or(after.leak),
     }
 }
 

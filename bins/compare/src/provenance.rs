@@ -152,6 +152,7 @@ struct LogLine {
     step: u64,
     loss: Option<f64>,
     eval_loss: Option<f64>,
+    lr: Option<f64>,
 }
 
 fn training_log(path: &Path) -> Result<Vec<TrainPoint>, StageError> {
@@ -178,6 +179,7 @@ fn training_log(path: &Path) -> Result<Vec<TrainPoint>, StageError> {
                 step: line.step,
                 loss: line.loss,
                 eval_loss: line.eval_loss,
+                lr: line.lr,
             })
         })
         .collect()

@@ -32,6 +32,8 @@ pub struct Prediction {
     pub category: Option<String>,
     /// How training had seen the row, where a leakage audit found that it had.
     pub leak: Option<String>,
+    /// The prompt did not fit and was shortened.
+    pub truncated: bool,
 }
 
 /// A line as it stands; everything may be missing or null.
@@ -47,6 +49,7 @@ struct Raw {
     new_tokens: Option<usize>,
     category: Option<String>,
     leak: Option<String>,
+    truncated: Option<Value>,
 }
 
 /// Reads the predictions in a file, in order. Blank lines are skipped, repeated rows are kept.
@@ -121,6 +124,7 @@ fn parse(line: &str) -> Result<Prediction, String> {
         new_tokens: raw.new_tokens,
         category: raw.category,
         leak: raw.leak.filter(|kind| !kind.is_empty()),
+        truncated: raw.truncated == Some(Value::Bool(true)),
     })
 }
 

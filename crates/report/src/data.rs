@@ -49,6 +49,16 @@ pub struct ReportRow {
     pub before_score: RowScore,
     /// Scores of `after`.
     pub after_score: RowScore,
+    /// The kind of question, where rows have one.
+    pub category: Option<String>,
+    /// The prompt did not fit and was shortened, for either system.
+    pub truncated: bool,
+    /// Why the first answer ended, where that is known: `stop` or `length`.
+    pub before_finish: Option<String>,
+    /// Why the second answer ended.
+    pub after_finish: Option<String>,
+    /// How training had seen the row, where an audit found that it had.
+    pub leak: Option<String>,
 }
 
 impl ReportRow {
@@ -61,6 +71,19 @@ impl ReportRow {
             0.0
         }
     }
+
+    /// An answer was cut off at the greatest length instead of coming to its end.
+    pub fn no_stop(&self) -> bool {
+        [&self.before_finish, &self.after_finish]
+            .iter()
+            .any(|finish| finish.as_deref() == Some("length"))
+    }
+
+    /// Right in one system and wrong in the other, by any yes/no metric.
+    pub fn flipped(&self) -> bool {
+        let yes_no = |score: &RowScore| (score.em, score.relaxed, score.acc_at_rouge);
+        yes_no(&self.before_score) != yes_no(&self.after_score)
+    }
 }
 
 /// One line of a training log.
@@ -72,6 +95,8 @@ pub struct TrainPoint {
     pub loss: Option<f64>,
     /// Evaluation loss, on lines that have one.
     pub eval_loss: Option<f64>,
+    /// Learning rate of the update, on lines that have one.
+    pub lr: Option<f64>,
 }
 
 /// A named block of facts.

@@ -27,6 +27,11 @@
 //!     after: "<b>Paris</b>".into(),
 //!     before_score: score("Rome"),
 //!     after_score: score("<b>Paris</b>"),
+//!     category: Some("capitals".into()),
+//!     truncated: false,
+//!     before_finish: None,
+//!     after_finish: None,
+//!     leak: None,
 //! };
 //! let options = CompareOptions::default();
 //! let page = render(&ReportData {

@@ -13,7 +13,7 @@ const FILTERS: [Filter; 6] = [
     ("show-win", "Won", |row| row.delta() > 0.0),
     ("show-loss", "Lost", |row| row.delta() < 0.0),
     ("show-tie", "Tied", |row| row.delta() == 0.0),
-    ("show-flip", "Right ↔ wrong", flipped),
+    ("show-flip", "Right ↔ wrong", ReportRow::flipped),
     ("show-short", "Short answers", |row| row.before_score.short),
 ];
 
@@ -39,12 +39,6 @@ pub(crate) fn examples(rows: &[ReportRow]) -> Markup {
     }
 }
 
-/// Right in one system and wrong in the other, by any yes/no metric.
-fn flipped(row: &ReportRow) -> bool {
-    let yes_no = |score: &RowScore| (score.em, score.relaxed, score.acc_at_rouge);
-    yes_no(&row.before_score) != yes_no(&row.after_score)
-}
-
 fn example(index: usize, row: &ReportRow) -> Markup {
     let delta = row.delta();
     let outcome = match format::direction(delta) {
@@ -53,7 +47,7 @@ fn example(index: usize, row: &ReportRow) -> Markup {
         _ => "tie",
     };
     html! {
-        details id={ "row-" (index + 1) } class={ "card row " (outcome) @if row.before_score.short { " short" } @if flipped(row) { " flip" } } {
+        details id={ "row-" (index + 1) } class={ "card row " (outcome) @if row.before_score.short { " short" } @if row.flipped() { " flip" } } {
             summary {
                 span.chip.d { (format::signed(delta, 3)) }
                 span.q { (row.instruction) }

@@ -19,6 +19,11 @@ fn data(answers: &[(&str, &str, &str)]) -> ReportData {
             after: after.into(),
             before_score: score_row(gold, before, &score_options),
             after_score: score_row(gold, after, &score_options),
+            category: Some(ATTACK.into()),
+            truncated: false,
+            before_finish: Some("stop".into()),
+            after_finish: Some("length".into()),
+            leak: None,
         })
         .collect();
     let before: Vec<_> = rows.iter().map(|r| r.before_score).collect();
@@ -37,6 +42,7 @@ fn data(answers: &[(&str, &str, &str)]) -> ReportData {
             step: 1,
             loss: Some(2.0),
             eval_loss: Some(f64::NAN),
+            lr: Some(1e-4),
         }],
         provenance: vec![Provenance {
             title: ATTACK.into(),
