@@ -55,8 +55,10 @@ pub struct RowScore {
     /// ROUGE with the stemmer.
     #[serde(flatten)]
     pub rouge: Rouge,
-    /// ROUGE-Lsum F reaches the threshold.
+    /// ROUGE-Lsum F reaches the threshold, in floats as the reference computes it.
     pub acc_at_rouge: bool,
+    /// The same in whole numbers: a true 0.5 is never missed by a rounded 0.49999999999999994.
+    pub acc_at_rouge_exact: bool,
     /// Tokens of the normalised gold answer.
     pub gold_tokens: usize,
     /// The gold answer has at most `short_thresh` tokens.
@@ -172,6 +174,7 @@ impl Scorer {
             f1: answer.f1,
             rouge,
             acc_at_rouge: rouge.rouge_lsum.f >= self.options.rouge_thresh,
+            acc_at_rouge_exact: rouge.lsum_hits.f_reaches(self.options.rouge_thresh),
             gold_tokens: answer.gold_tokens,
             short: answer.gold_tokens <= self.options.short_thresh,
         }

@@ -29,11 +29,13 @@ impl UnitSum {
 struct Tally {
     n: u64,
     sums: [UnitSum; Metric::ALL.len()],
+    acc_exact: u64,
 }
 
 impl Tally {
     fn push(&mut self, row: &RowScore) {
         self.n += 1;
+        self.acc_exact += u64::from(row.acc_at_rouge_exact);
         for (sum, metric) in self.sums.iter_mut().zip(Metric::ALL) {
             sum.add(metric.of(row));
         }
@@ -41,6 +43,7 @@ impl Tally {
 
     fn merge(&mut self, other: &Self) {
         self.n += other.n;
+        self.acc_exact += other.acc_exact;
         for (sum, more) in self.sums.iter_mut().zip(&other.sums) {
             sum.0 += more.0;
         }
@@ -71,6 +74,7 @@ impl Tally {
             rouge_l,
             rouge_lsum,
             acc_at_rouge,
+            acc_at_rouge_exact: (self.n > 0).then(|| self.acc_exact as f64 / self.n as f64),
         }
     }
 }
@@ -145,8 +149,10 @@ pub struct Metrics {
     pub rouge_l: Option<f64>,
     /// Mean ROUGE-Lsum F, stemmed: what the original calls "ROUGE-L".
     pub rouge_lsum: Option<f64>,
-    /// Share of rows with ROUGE-Lsum F at or over the threshold.
+    /// Share of rows with ROUGE-Lsum F at or over the threshold, in the reference's floats.
     pub acc_at_rouge: Option<f64>,
+    /// The same share in whole numbers, see [`RowScore::acc_at_rouge_exact`].
+    pub acc_at_rouge_exact: Option<f64>,
 }
 
 impl Metrics {

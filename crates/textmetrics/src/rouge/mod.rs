@@ -1,12 +1,16 @@
-//! ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum, number for number as `rouge_score` 0.1.2 computes them.
+//! ROUGE-N, ROUGE-L and ROUGE-Lsum, number for number as `rouge_score` 0.1.2 computes them.
 //!
 //! C.-Y. Lin, "ROUGE: a package for automatic evaluation of summaries" (2004). Every float operation
 //! is the one of `rouge_score`, in its order, so results are equal to the last bit.
 
 mod lcs;
+mod ngrams;
+mod threshold;
 mod tokens;
 
 use self::lcs::Lcs;
+use self::ngrams::{Ngrams, runs};
+pub use self::threshold::Hits;
 use self::tokens::{Tokenizer, Tokens};
 use crate::intern::Counts;
 use serde::Serialize;
@@ -52,6 +56,23 @@ pub struct Rouge {
     /// Summary level: for each line of the gold answer, the union of its longest common
     /// subsequences with the prediction's lines.
     pub rouge_lsum: Score,
+    /// The counts behind `rouge_lsum`, for questions that a rounded float cannot answer.
+    #[serde(skip)]
+    pub lsum_hits: Hits,
+}
+
+impl Rouge {
+    /// For each type the better of two, by F; `self` where they are equal.
+    fn better(self, other: Self) -> Self {
+        let pick = |a: Score, b: Score| if b.f > a.f { b } else { a };
+        Self {
+            rouge1: pick(self.rouge1, other.rouge1),
+            rouge2: pick(self.rouge2, other.rouge2),
+            rouge_l: pick(self.rouge_l, other.rouge_l),
+            rouge_lsum: pick(self.rouge_lsum, other.rouge_lsum),
+            lsum_hits: self.lsum_hits.better(other.lsum_hits),
+        }
+    }
 }
 
 /// Scores pairs of texts; keeps its stems and buffers from one pair to the next.
@@ -69,7 +90,7 @@ pub struct RougeScorer {
     prediction: Tokens,
     counts: Counts,
     lcs: Lcs,
-    bigrams: [Vec<u64>; 2],
+    ngrams: Ngrams,
     union: Vec<u64>,
 }
 
@@ -82,16 +103,14 @@ impl RougeScorer {
             prediction: Tokens::default(),
             counts: Counts::default(),
             lcs: Lcs::default(),
-            bigrams: Default::default(),
+            ngrams: Ngrams::default(),
             union: Vec::new(),
         }
     }
 
     /// Scores `prediction` against `gold`; a text without a token scores 0 throughout.
     pub fn score(&mut self, gold: &str, prediction: &str) -> Rouge {
-        self.tokenizer.trim();
-        self.tokenizer.read(gold, &mut self.gold);
-        self.tokenizer.read(prediction, &mut self.prediction);
+        self.read(gold, prediction);
         let (golds, predicted) = (self.gold.ids.len(), self.prediction.ids.len());
         if golds == 0 || predicted == 0 {
             return Rouge::default();
@@ -113,10 +132,55 @@ impl RougeScorer {
         };
         Rouge {
             rouge1: Score::new(common, predicted, golds),
-            rouge2: Score::new(self.common_bigrams(), predicted - 1, golds - 1),
+            rouge2: self.ngram_score(2),
             rouge_l: Score::new(length, predicted, golds),
             rouge_lsum: Score::new(union, predicted, golds),
+            lsum_hits: Hits {
+                hits: union,
+                predicted,
+                gold: golds,
+            },
         }
+    }
+
+    /// Scores `prediction` against several gold answers: for each type the score of the answer with
+    /// the highest F, the first of equals (`score_multi`). No answer scores 0 throughout.
+    pub fn score_multi(&mut self, golds: &[&str], prediction: &str) -> Rouge {
+        golds
+            .iter()
+            .map(|gold| self.score(gold, prediction))
+            .reduce(Rouge::better)
+            .unwrap_or_default()
+    }
+
+    /// ROUGE-N: overlap of runs of `n` neighbouring words, for any `n` from 1 (`rouge1` to `rouge9` in
+    /// the reference). 0 for `n` = 0, and where either text has fewer than `n` tokens.
+    ///
+    /// ```
+    /// use textmetrics::rouge::RougeScorer;
+    ///
+    /// let score = RougeScorer::new(false).rouge_n("a b c d", "a b c x", 3);
+    /// assert_eq!(score.precision, 0.5);
+    /// ```
+    pub fn rouge_n(&mut self, gold: &str, prediction: &str, n: usize) -> Score {
+        if n == 0 {
+            return Score::default();
+        }
+        self.read(gold, prediction);
+        self.ngram_score(n)
+    }
+
+    fn read(&mut self, gold: &str, prediction: &str) {
+        self.tokenizer.trim();
+        self.tokenizer.read(gold, &mut self.gold);
+        self.tokenizer.read(prediction, &mut self.prediction);
+    }
+
+    /// ROUGE-N of the texts that were read last.
+    fn ngram_score(&mut self, n: usize) -> Score {
+        let (gold, prediction) = (&self.gold.ids, &self.prediction.ids);
+        let hits = self.ngrams.common(n, gold, prediction);
+        Score::new(hits, runs(prediction.len(), n), runs(gold.len(), n))
     }
 
     /// Tokens of the union LCS of every gold line, none counted more often than the prediction has it
@@ -146,26 +210,5 @@ impl RougeScorer {
         }
         counts.clear(&prediction.ids);
         hits
-    }
-
-    /// The multiset intersection of both texts' pairs of neighbours, by merging two sorted lists.
-    fn common_bigrams(&mut self) -> usize {
-        let texts = [&self.gold.ids, &self.prediction.ids];
-        for (bigrams, ids) in self.bigrams.iter_mut().zip(texts) {
-            bigrams.clear();
-            bigrams.extend(
-                ids.windows(2)
-                    .map(|w| u64::from(w[0]) << 32 | u64::from(w[1])),
-            );
-            bigrams.sort_unstable();
-        }
-        let [gold, prediction] = &self.bigrams;
-        let (mut i, mut j, mut common) = (0, 0, 0);
-        while let (Some(a), Some(b)) = (gold.get(i), prediction.get(j)) {
-            common += usize::from(a == b);
-            i += usize::from(a <= b);
-            j += usize::from(b <= a);
-        }
-        common
     }
 }
