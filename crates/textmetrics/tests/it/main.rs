@@ -4,3 +4,4 @@
 mod golden;
 mod properties;
 mod rouge_digest;
+mod simulation;

@@ -1,0 +1,37 @@
+//! The tests keep their level: the tables of `docs/statistics.md` in small.
+
+#[path = "../../examples/simulate/draw.rs"]
+mod draw;
+#[path = "../../examples/simulate/null.rs"]
+mod null;
+
+use null::Test;
+
+const REPETITIONS: u64 = 2000;
+
+/// 5 % and four standard errors of a simulation this long: by chance alone one run in 30,000.
+fn most() -> f64 {
+    0.05 + 4.0 * (0.05 * 0.95 / REPETITIONS as f64).sqrt()
+}
+
+#[test]
+fn no_test_errs_more_often_than_it_says() {
+    let sound = Test::ALL
+        .into_iter()
+        .filter(|test| *test != Test::SignFlipDespiteClusters);
+    for test in sound {
+        for n in [15, 50, 200] {
+            let rate = test.error_rate(n, REPETITIONS, 77).unwrap();
+            assert!(rate <= most(), "{} at {n} rows: {rate}", test.name());
+        }
+    }
+}
+
+#[test]
+fn the_simulation_can_find_a_fault() {
+    // Rows that belong together, tested as if they did not, are called different too often.
+    let rate = Test::SignFlipDespiteClusters
+        .error_rate(200, REPETITIONS, 77)
+        .unwrap();
+    assert!(rate > most(), "{rate}");
+}
