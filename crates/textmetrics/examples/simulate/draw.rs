@@ -56,13 +56,4 @@ impl Draw {
             self.f1() - self.f1()
         }
     }
-
-    /// A difference that is nearly always 0 and now and then a large gain.
-    pub(crate) fn skewed(&mut self) -> f64 {
-        if self.coin(0.9) {
-            0.0
-        } else {
-            self.unit().powi(2).mul_add(0.8, 0.2)
-        }
-    }
 }
