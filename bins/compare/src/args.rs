@@ -60,6 +60,12 @@ pub struct Args {
     /// The difference worth seeing, for the number of rows needed
     #[arg(long, default_value_t = 0.05, value_parser = inner_share)]
     pub effect: f64,
+    /// The largest difference that does not matter, for the verdict "no difference larger than"
+    #[arg(long, default_value_t = 0.05, value_parser = inner_share, value_name = "DIFFERENCE")]
+    pub margin: f64,
+    /// Exit with 1 if the second system is worse in any metric (adjusted for looking at all)
+    #[arg(long, alias = "fail_if_worse")]
+    pub fail_if_worse: bool,
     /// Chance of a false finding that is put up with
     #[arg(long, default_value_t = 0.05, value_parser = inner_share)]
     pub alpha: f64,
@@ -118,6 +124,7 @@ impl Args {
                 resamples: self.resamples as usize,
                 seed: self.seed,
                 effect: self.effect,
+                margin: self.margin,
                 ..CompareOptions::default()
             },
             train_log: self.train_log.clone(),

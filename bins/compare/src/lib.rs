@@ -13,8 +13,11 @@ mod provenance;
 mod samples;
 mod table;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use stage::{StageError, emit, emit_json, write_json, write_text};
+use textmetrics::stats::Verdict;
 
 pub use args::Args;
 pub use build::{Comparison, Extras, System, build};
@@ -34,7 +37,8 @@ enum Output<'a> {
 ///
 /// # Errors
 /// Usage (exit 2) for fewer than two files; bad data (exit 3) for a file that is missing, empty or
-/// malformed and for rows that do not match; failed (exit 1) when an output cannot be written.
+/// malformed and for rows that do not match; failed (exit 1) when an output cannot be written, and with
+/// `--fail-if-worse` when a metric is worse.
 pub fn run(args: &Args) -> Result<(), StageError> {
     let files = args.files()?;
     let (first, others) = (&files[0], &files[1..]);
@@ -60,13 +64,43 @@ pub fn run(args: &Args) -> Result<(), StageError> {
         write_text(path, &report::render(&comparison.report(title)))?;
     }
     if args.json {
-        return emit_json(&output);
-    }
-    for comparison in &comparisons {
-        emit(&table(comparison))?;
-        if let Some(count) = args.samples() {
-            emit(&samples(comparison, count))?;
+        emit_json(&output)?;
+    } else {
+        for comparison in &comparisons {
+            emit(&table(comparison))?;
+            if let Some(count) = args.samples() {
+                emit(&samples(comparison, count))?;
+            }
         }
     }
+    if args.fail_if_worse {
+        comparisons.iter().try_for_each(not_worse)?;
+    }
     Ok(())
+}
+
+/// Fails where a metric says "worse", on all rows, on the short ones, or on those not seen in training.
+fn not_worse(comparison: &Comparison) -> Result<(), StageError> {
+    let figures = &comparison.figures;
+    let groups = [
+        Some(&figures.all),
+        figures.short.as_ref(),
+        comparison.clean.as_ref(),
+    ];
+    let worse: BTreeSet<&str> = groups
+        .into_iter()
+        .flatten()
+        .flat_map(|group| &group.metrics)
+        .filter(|metric| metric.verdict == Verdict::Worse)
+        .map(|metric| metric.name.as_str())
+        .collect();
+    if worse.is_empty() {
+        return Ok(());
+    }
+    Err(StageError::failed(format!(
+        "{} is worse than {} in {}",
+        comparison.after.name,
+        comparison.before.name,
+        Vec::from_iter(worse).join(", ")
+    )))
 }

@@ -92,7 +92,7 @@ fn headline(data: &ReportData) -> (&'static str, &'static str) {
         Verdict::Worse => ("worse", "Worse"),
         Verdict::Mixed => ("mixed", "Better and worse"),
         Verdict::Same => ("same", "The same scores"),
-        Verdict::NotSeen => ("same", "No clear difference"),
+        Verdict::NoDifference => ("same", "No difference that matters"),
         Verdict::CannotTell => ("same", "Cannot tell"),
     }
 }

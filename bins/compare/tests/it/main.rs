@@ -227,3 +227,42 @@ fn report_and_json_files_are_written_and_finds_the_training_log_of_a_run() {
     let written: Value = serde_json::from_slice(&fs::read(out).expect("file")).expect("JSON");
     assert_eq!(written["n"], json!(15));
 }
+
+#[test]
+fn a_worse_system_fails_a_pipeline_that_asks_for_it() {
+    let case = Case::new();
+    let (good, bad) = (
+        case.answers("good.jsonl", 40, 40),
+        case.answers("bad.jsonl", 40, 5),
+    );
+    compare()
+        .args([&good, &bad])
+        .arg("--fail-if-worse")
+        .assert()
+        .code(1)
+        .stdout(predicates::str::contains("worse in"))
+        .stderr(predicates::str::contains("is worse than"));
+    compare()
+        .args([&bad, &good])
+        .arg("--fail-if-worse")
+        .assert()
+        .code(0);
+    compare().args([&good, &bad]).assert().code(0);
+}
+
+#[test]
+fn sameness_is_shown_for_a_margin() {
+    let case = Case::new();
+    let (a, b) = (
+        case.answers("a.jsonl", 900, 450),
+        case.answers("b.jsonl", 900, 451),
+    );
+    let figures = json_of(compare().args([&a, &b]));
+    assert_eq!(figures["verdict"], "no_difference");
+    assert_eq!(
+        figures["says"],
+        "no difference larger than 0.05 in any metric"
+    );
+    let figures = json_of(compare().args([&a, &b]).args(["--margin", "0.001"]));
+    assert_eq!(figures["verdict"], "cannot_tell");
+}

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use super::equivalence::equivalence;
 use super::error::{StatsError, all_finite};
 use super::interval::{Interval, mean_interval, mean_sd, newcombe_paired};
 use super::plan::Plan;
@@ -50,6 +51,8 @@ pub struct CompareOptions {
     pub effect: f64,
     /// The probability with which it should be seen.
     pub power: f64,
+    /// The largest difference that does not matter, for [`Verdict::NoDifference`].
+    pub margin: f64,
 }
 
 impl Default for CompareOptions {
@@ -60,6 +63,7 @@ impl Default for CompareOptions {
             seed: 0,
             effect: 0.05,
             power: 0.8,
+            margin: 0.05,
         }
     }
 }
@@ -95,6 +99,9 @@ pub struct MetricComparison {
     pub losses: u64,
     /// Exact sign test on wins against losses.
     pub p_sign: f64,
+    /// p-value of "no difference as large as [`CompareOptions::margin`]" (TOST); `None` for one row and without
+    /// variance. The verdict uses it adjusted by Holm over the metrics that have one.
+    pub p_equivalence: Option<f64>,
     /// Standard deviation of the row differences.
     pub sd_delta: f64,
     /// Smallest true difference that this many rows show with the wanted power; `None` without
@@ -150,9 +157,10 @@ pub fn compare_paired(
         compared.push(compare_one(metric, &plan, options)?);
     }
     let adjusted = holm(&compared.iter().map(|m| m.p).collect::<Vec<_>>())?;
-    for (metric, p_holm) in compared.iter_mut().zip(adjusted) {
+    let equivalent = adjusted_equivalence(&compared)?;
+    for ((metric, p_holm), p_equivalence) in compared.iter_mut().zip(adjusted).zip(equivalent) {
         metric.p_holm = p_holm;
-        metric.verdict = verdict::of_metric(metric, n, options);
+        metric.verdict = verdict::of_metric(metric, p_equivalence, options);
         metric.says = verdict::sentence(metric, n, options);
     }
     let verdict = verdict::overall(&compared);
@@ -244,12 +252,31 @@ fn compare_one(
         ties: n - wins - losses,
         losses,
         p_sign: binomial::sign_test(wins, losses),
+        p_equivalence: equivalence_of(&differences, sd_delta, options.margin)?,
         sd_delta,
         mde: plan.mde(sd_delta),
         rows_needed: plan.rows_needed(metric.kind, sd_delta, (wins + losses) as f64 / n as f64)?,
         verdict: Verdict::CannotTell,
         says: String::new(),
     })
+}
+
+/// Without variance the t statistic has no scale, and rows without any change are the verdict "same" already.
+fn equivalence_of(differences: &[f64], sd: f64, margin: f64) -> Result<Option<f64>, StatsError> {
+    if differences.len() < 2 || sd == 0.0 {
+        return Ok(None);
+    }
+    equivalence(differences, margin).map(|both| Some(both.p()))
+}
+
+/// Holm's adjustment over the metrics that have a p-value of equivalence.
+fn adjusted_equivalence(metrics: &[MetricComparison]) -> Result<Vec<Option<f64>>, StatsError> {
+    let known: Vec<f64> = metrics.iter().filter_map(|m| m.p_equivalence).collect();
+    let mut adjusted = holm(&known)?.into_iter();
+    Ok(metrics
+        .iter()
+        .map(|m| m.p_equivalence.and_then(|_| adjusted.next()))
+        .collect())
 }
 
 fn test_of(

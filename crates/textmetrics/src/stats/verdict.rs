@@ -18,9 +18,9 @@ pub enum Verdict {
     Mixed,
     /// The same score on every row.
     Same,
-    /// No clear difference, though this many rows would probably have shown the effect asked about.
-    NotSeen,
-    /// No clear difference, and too few rows to expect one.
+    /// Shown to be no difference larger than [`CompareOptions::margin`], either way.
+    NoDifference,
+    /// Neither a difference nor its absence has been shown.
     CannotTell,
 }
 
@@ -31,22 +31,27 @@ impl fmt::Display for Verdict {
             Self::Worse => "worse",
             Self::Mixed => "mixed",
             Self::Same => "same on every row",
-            Self::NotSeen => "no clear difference",
+            Self::NoDifference => "no difference that matters",
             Self::CannotTell => "cannot tell",
         })
     }
 }
 
-/// The verdict on one metric, from figures that are already filled in.
-pub(super) fn of_metric(metric: &MetricComparison, n: usize, options: &CompareOptions) -> Verdict {
+/// The verdict on one metric, from figures that are already filled in. `p_equivalence` is adjusted for the other
+/// metrics, as a claim of sameness is one of several too.
+pub(super) fn of_metric(
+    metric: &MetricComparison,
+    p_equivalence: Option<f64>,
+    options: &CompareOptions,
+) -> Verdict {
     if metric.wins + metric.losses == 0 {
         Verdict::Same
     } else if metric.p_holm <= options.alpha && metric.delta > 0.0 {
         Verdict::Better
     } else if metric.p_holm <= options.alpha && metric.delta < 0.0 {
         Verdict::Worse
-    } else if metric.rows_needed.is_some_and(|needed| needed <= n as u64) {
-        Verdict::NotSeen
+    } else if p_equivalence.is_some_and(|p| p <= options.alpha) {
+        Verdict::NoDifference
     } else {
         Verdict::CannotTell
     }
@@ -61,7 +66,7 @@ pub(super) fn overall(metrics: &[MetricComparison]) -> Verdict {
         (true, false) => Verdict::Better,
         (false, true) => Verdict::Worse,
         (false, false) if any(Verdict::CannotTell) => Verdict::CannotTell,
-        (false, false) if any(Verdict::NotSeen) => Verdict::NotSeen,
+        (false, false) if any(Verdict::NoDifference) => Verdict::NoDifference,
         (false, false) => Verdict::Same,
     }
 }
@@ -79,10 +84,9 @@ pub(super) fn sentence(metric: &MetricComparison, n: usize, options: &CompareOpt
             )
         }
         Verdict::Same => "same on every row".into(),
-        Verdict::NotSeen => {
-            format!("no clear difference; {n} rows would have shown +{effect} four times in five")
-        }
+        Verdict::NoDifference => format!("no difference larger than {}", options.margin),
         Verdict::CannotTell => match metric.rows_needed {
+            Some(rows) if rows <= n as u64 => cannot_exclude(metric),
             Some(rows) => {
                 format!("cannot tell: about {rows} rows would be needed to see +{effect}")
             }
@@ -122,10 +126,21 @@ pub(super) fn overall_sentence(
             )
         }
         Verdict::Same => "the same scores on every row".into(),
-        Verdict::NotSeen => {
-            format!("no clear difference; {n} rows would have shown +{effect} four times in five")
+        Verdict::NoDifference => {
+            format!("no difference larger than {} in any metric", options.margin)
         }
         Verdict::CannotTell => cannot_tell(metrics, n, effect),
+    }
+}
+
+/// With rows enough for the effect asked about, what is left open is how small the difference is.
+fn cannot_exclude(metric: &MetricComparison) -> String {
+    match metric.ci {
+        Some(ci) => format!(
+            "cannot tell: anything from {:+.4} to {:+.4} fits these rows",
+            ci.lo, ci.hi
+        ),
+        None => "cannot tell".into(),
     }
 }
 
@@ -133,6 +148,7 @@ fn cannot_tell(metrics: &[MetricComparison], n: usize, effect: f64) -> String {
     let rows = || {
         let open = metrics.iter().filter(|m| m.verdict == Verdict::CannotTell);
         open.filter_map(|m| m.rows_needed)
+            .filter(|rows| *rows > n as u64)
     };
     match (rows().min(), rows().max()) {
         (Some(low), Some(high)) if low < high => format!(

@@ -133,3 +133,36 @@ fn json_has_the_promised_fields_in_order() {
         assert!(json.contains(&format!("\"{field}\":")), "{field}: {json}");
     }
 }
+
+#[test]
+fn many_nearly_equal_rows_show_that_no_difference_matters() {
+    let before: Vec<f64> = (0..400).map(|i| f64::from(i % 7) / 10.0).collect();
+    let after: Vec<f64> = before
+        .iter()
+        .enumerate()
+        .map(|(i, b)| b + if i % 2 == 0 { 0.02 } else { -0.02 })
+        .map(|a| a.clamp(0.0, 1.0))
+        .collect();
+    let metrics = [pair("f1", Kind::Score, &before, &after)];
+    let compared = compare_paired(&metrics, &CompareOptions::default()).expect("valid");
+    let f1 = &compared.metrics[0];
+    assert_eq!(f1.verdict, Verdict::NoDifference);
+    assert_eq!(f1.says, "no difference larger than 0.05");
+    assert!(f1.p_equivalence.is_some_and(|p| p < 1e-6));
+    let strict = CompareOptions {
+        margin: 0.0001,
+        ..CompareOptions::default()
+    };
+    let compared = compare_paired(&metrics, &strict).expect("valid");
+    assert_eq!(compared.metrics[0].verdict, Verdict::CannotTell);
+    assert!(compared.metrics[0].says.contains("fits these rows"));
+}
+
+#[test]
+fn a_few_rows_never_show_sameness() {
+    let (before, after) = ([0.5; 3], [0.51; 3]);
+    let metrics = [pair("f1", Kind::Score, &before, &after)];
+    let compared = compare_paired(&metrics, &CompareOptions::default()).expect("valid");
+    assert_eq!(compared.metrics[0].p_equivalence, None);
+    assert_eq!(compared.metrics[0].verdict, Verdict::CannotTell);
+}
