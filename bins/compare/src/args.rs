@@ -8,7 +8,7 @@ use stage::StageError;
 use textmetrics::ScoreOptions;
 use textmetrics::stats::CompareOptions;
 
-use crate::Extras;
+use crate::{ClusterBy, Extras};
 
 /// Rows shown when the original's flag names are used without `--k`.
 const SAMPLES: usize = 5;
@@ -57,6 +57,15 @@ pub struct Args {
     /// Compare the rows that both files have, and leave out the others
     #[arg(long)]
     pub intersect: bool,
+    /// Which rows hang together and count as one in tests and intervals
+    #[arg(
+        long,
+        alias = "cluster_by",
+        value_enum,
+        default_value_t,
+        value_name = "WHAT"
+    )]
+    pub cluster_by: ClusterBy,
     /// The difference worth seeing, for the number of rows needed
     #[arg(long, default_value_t = 0.05, value_parser = inner_share)]
     pub effect: f64,
@@ -114,6 +123,7 @@ impl Args {
     pub(crate) fn extras(&self) -> Extras {
         Extras {
             intersect: self.intersect,
+            clusters: self.cluster_by,
             score: ScoreOptions {
                 short_thresh: self.short_thresh,
                 rouge_thresh: self.rouge_thresh,

@@ -7,10 +7,11 @@ use report::{Provenance, ReportData, ReportRow, TrainPoint};
 use serde::Serialize;
 use stage::{FileRecord, OrExit, StageError};
 use textmetrics::stats::{
-    CompareOptions, PairedComparison, RowsComparison, StatsError, compare_rows,
+    Clusters, CompareOptions, PairedComparison, RowsComparison, StatsError, compare_rows_clustered,
 };
 use textmetrics::{RowScore, ScoreOptions};
 
+use crate::clusters::ClusterBy;
 use crate::join::{Join, JoinedBy, Unmatched, join};
 use crate::provenance;
 
@@ -23,6 +24,8 @@ pub struct Extras {
     pub score: ScoreOptions,
     /// How systems are compared.
     pub stats: CompareOptions,
+    /// Which rows count together.
+    pub clusters: ClusterBy,
     /// Training log for the report; looked for beside the second system's adapter if not given.
     pub train_log: Option<PathBuf>,
 }
@@ -105,10 +108,13 @@ pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison,
         score_predictions(&first, &extras.score),
         score_predictions(&second, &extras.score),
     );
-    let figures = compare_rows(&scores_before, &scores_after, &extras.stats).or_usage()?;
+    let clusters = extras.clusters.of(&first);
+    let figures = compare_rows_clustered(&scores_before, &scores_after, &clusters, &extras.stats)
+        .or_usage()?;
     let clean = clean(
         [&first, &second],
         [&scores_before, &scores_after],
+        &clusters,
         &extras.stats,
     )
     .or_usage()?;
@@ -153,6 +159,7 @@ pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison,
 fn clean(
     rows: [&[Prediction]; 2],
     scores: [&[RowScore]; 2],
+    clusters: &Clusters,
     options: &CompareOptions,
 ) -> Result<Option<PairedComparison>, StatsError> {
     let kept: Vec<usize> = (0..rows[0].len())
@@ -163,7 +170,8 @@ fn clean(
     }
     let [before, after] =
         scores.map(|scores| -> Vec<RowScore> { kept.iter().map(|&i| scores[i]).collect() });
-    compare_rows(&before, &after, options).map(|figures| Some(figures.all))
+    let clusters = clusters.subset(kept);
+    compare_rows_clustered(&before, &after, &clusters, options).map(|figures| Some(figures.all))
 }
 
 fn report_row(
@@ -247,6 +255,12 @@ impl Comparison {
             notes.push(format!(
                 "Rows left out: {} only in the first file, {} only in the second, {} with the same id but another question or gold.",
                 left.only_before, left.only_after, left.contradicting
+            ));
+        }
+        if let Some(clusters) = self.figures.all.clusters {
+            notes.push(format!(
+                "Rows that share a context, or a question without one, count together: {} rows in {clusters} clusters.",
+                self.figures.all.n
             ));
         }
         if let Some(clean) = &self.clean {

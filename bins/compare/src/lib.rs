@@ -8,6 +8,7 @@
 
 mod args;
 mod build;
+mod clusters;
 mod join;
 mod provenance;
 mod samples;
@@ -21,6 +22,7 @@ use textmetrics::stats::Verdict;
 
 pub use args::Args;
 pub use build::{Comparison, Extras, System, build};
+pub use clusters::ClusterBy;
 pub use join::{JoinedBy, Unmatched};
 pub use samples::samples;
 pub use table::table;

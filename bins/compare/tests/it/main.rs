@@ -266,3 +266,24 @@ fn sameness_is_shown_for_a_margin() {
     let figures = json_of(compare().args([&a, &b]).args(["--margin", "0.001"]));
     assert_eq!(figures["verdict"], "cannot_tell");
 }
+
+#[test]
+fn rows_about_one_context_count_together() {
+    let case = Case::new();
+    let rows = |prediction: &str| -> Vec<Value> {
+        let row = |i: usize| json!({"instruction": format!("q{i}"), "context": format!("text {}", i / 5), "gold": "yes", "prediction": prediction});
+        (0..20).map(row).collect()
+    };
+    let before = case.file("before.jsonl", &rows("no"));
+    let after = case.file("after.jsonl", &rows("yes"));
+    let figures = json_of(compare().args([&before, &after]));
+    assert_eq!(figures["clusters"], 4);
+    assert_eq!(figures["metrics"]["em"]["p"], 0.125);
+    let alone = json_of(
+        compare()
+            .args([&before, &after])
+            .args(["--cluster-by", "none"]),
+    );
+    assert!(alone.get("clusters").is_none());
+    assert!(alone["metrics"]["em"]["p"].as_f64().expect("a number") < 1e-5);
+}

@@ -14,6 +14,7 @@
 //! | how sure is a rate? | Wilson, or exact | [`wilson`], [`clopper_pearson`] |
 //! | how sure is a difference of rates? | Newcombe's paired score interval | [`newcombe_paired`] |
 //! | how sure is a mean difference? | bootstrap-t up to [`BOOTSTRAP_LIMIT`] rows, else Student t | [`mean_interval`] |
+//! | rows that share a context? | all of it by cluster | [`Clusters`], [`compare_paired_clustered`] |
 //! | several metrics at once? | Holm | [`holm`] |
 //! | could this many rows have shown it? | power of the paired t test | [`minimal_detectable_effect`], [`rows_needed`] |
 //!
@@ -35,6 +36,7 @@
 //! ```
 
 mod binomial;
+mod cluster;
 mod equivalence;
 mod error;
 mod holm;
@@ -49,6 +51,7 @@ pub mod special;
 mod verdict;
 
 pub use binomial::{exact_binomial_half, mcnemar, sign_test};
+pub use cluster::Clusters;
 pub use equivalence::{Equivalence, equivalence};
 pub use error::StatsError;
 pub use holm::holm;
@@ -58,8 +61,9 @@ pub use interval::{
 };
 pub use paired::{
     CompareOptions, Kind, MetricComparison, MetricPair, PairedComparison, TIE, compare_paired,
+    compare_paired_clustered,
 };
 pub use power::{minimal_detectable_effect, paired_power, rows_needed};
-pub use rows::{RowsComparison, compare_rows};
+pub use rows::{RowsComparison, compare_rows, compare_rows_clustered};
 pub use sign_flip::{EXACT_LIMIT, SignFlip, sign_flip};
 pub use verdict::Verdict;

@@ -3,13 +3,16 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::equivalence::equivalence;
+use super::cluster::Clusters;
 use super::error::{StatsError, all_finite};
-use super::interval::{Interval, mean_interval, mean_sd, newcombe_paired};
+use super::holm::holm;
+use super::interval::Interval;
 use super::plan::Plan;
-use super::sign_flip::sign_flip;
 use super::verdict::{self, Verdict};
-use super::{binomial, holm::holm};
+
+mod one;
+
+use self::one::compare_one;
 
 /// Differences up to this size are rounding, not a win: the same score by two routes may differ in its last bits.
 pub const TIE: f64 = 1e-12;
@@ -120,6 +123,9 @@ pub struct MetricComparison {
 pub struct PairedComparison {
     /// Rows compared.
     pub n: usize,
+    /// Clusters that the rows form, where some cluster has more than one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<usize>,
     /// One entry a metric.
     #[serde(serialize_with = "map_by_name")]
     pub metrics: Vec<MetricComparison>,
@@ -144,6 +150,36 @@ pub fn compare_paired(
     metrics: &[MetricPair<'_>],
     options: &CompareOptions,
 ) -> Result<PairedComparison, StatsError> {
+    compare(metrics, None, options)
+}
+
+/// [`compare_paired`] for rows that hang together: what is flipped, counted and resampled is the cluster. Where every
+/// cluster is one row, the result is that of [`compare_paired`].
+///
+/// # Errors
+/// As [`compare_paired`]; also clusters of another number of rows.
+pub fn compare_paired_clustered(
+    metrics: &[MetricPair<'_>],
+    clusters: &Clusters,
+    options: &CompareOptions,
+) -> Result<PairedComparison, StatsError> {
+    let rows = metrics.first().map_or(0, |m| m.before.len());
+    if clusters.rows() != rows {
+        return Err(StatsError::UnevenMetrics {
+            metric: "clusters".into(),
+            found: clusters.rows(),
+            expected: rows,
+        });
+    }
+    let some = Some(clusters).filter(|clusters| clusters.count() < rows);
+    compare(metrics, some, options)
+}
+
+fn compare(
+    metrics: &[MetricPair<'_>],
+    clusters: Option<&Clusters>,
+    options: &CompareOptions,
+) -> Result<PairedComparison, StatsError> {
     let Some(n) = metrics.first().map(|m| m.before.len()) else {
         return Err(StatsError::TooFewRows {
             what: "comparison without metrics".into(),
@@ -154,7 +190,7 @@ pub fn compare_paired(
     let mut compared = Vec::with_capacity(metrics.len());
     for metric in metrics {
         check(metric, n)?;
-        compared.push(compare_one(metric, &plan, options)?);
+        compared.push(compare_one(metric, clusters, &plan, options)?);
     }
     let adjusted = holm(&compared.iter().map(|m| m.p).collect::<Vec<_>>())?;
     let equivalent = adjusted_equivalence(&compared)?;
@@ -167,6 +203,7 @@ pub fn compare_paired(
     let says = verdict::overall_sentence(&compared, n, verdict, options);
     Ok(PairedComparison {
         n,
+        clusters: clusters.map(Clusters::count),
         metrics: compared,
         verdict,
         says,
@@ -216,59 +253,6 @@ fn check(metric: &MetricPair<'_>, n: usize) -> Result<(), StatsError> {
     Ok(())
 }
 
-/// Everything about one metric but the adjusted p-value and the verdict, which need the others.
-fn compare_one(
-    metric: &MetricPair<'_>,
-    plan: &Plan,
-    options: &CompareOptions,
-) -> Result<MetricComparison, StatsError> {
-    let differences: Vec<f64> = metric
-        .after
-        .iter()
-        .zip(metric.before)
-        .map(|(after, before)| {
-            Some(after - before)
-                .filter(|d| d.abs() > TIE)
-                .unwrap_or(0.0)
-        })
-        .collect();
-    let n = differences.len() as u64;
-    let wins = differences.iter().filter(|d| **d > 0.0).count() as u64;
-    let losses = differences.iter().filter(|d| **d < 0.0).count() as u64;
-    let (delta, sd_delta) = mean_sd(&differences);
-    let (p, test) = test_of(metric.kind, &differences, wins, losses, options)?;
-    let ci = interval_of(metric, &differences, options)?;
-    Ok(MetricComparison {
-        name: metric.name.into(),
-        before: mean_sd(metric.before).0,
-        after: mean_sd(metric.after).0,
-        delta,
-        ci,
-        ci_method: ci.map(|ci| ci.method.to_string()),
-        p,
-        p_holm: p,
-        test,
-        wins,
-        ties: n - wins - losses,
-        losses,
-        p_sign: binomial::sign_test(wins, losses),
-        p_equivalence: equivalence_of(&differences, sd_delta, options.margin)?,
-        sd_delta,
-        mde: plan.mde(sd_delta),
-        rows_needed: plan.rows_needed(metric.kind, sd_delta, (wins + losses) as f64 / n as f64)?,
-        verdict: Verdict::CannotTell,
-        says: String::new(),
-    })
-}
-
-/// Without variance the t statistic has no scale, and rows without any change are the verdict "same" already.
-fn equivalence_of(differences: &[f64], sd: f64, margin: f64) -> Result<Option<f64>, StatsError> {
-    if differences.len() < 2 || sd == 0.0 {
-        return Ok(None);
-    }
-    equivalence(differences, margin).map(|both| Some(both.p()))
-}
-
 /// Holm's adjustment over the metrics that have a p-value of equivalence.
 fn adjusted_equivalence(metrics: &[MetricComparison]) -> Result<Vec<Option<f64>>, StatsError> {
     let known: Vec<f64> = metrics.iter().filter_map(|m| m.p_equivalence).collect();
@@ -277,61 +261,6 @@ fn adjusted_equivalence(metrics: &[MetricComparison]) -> Result<Vec<Option<f64>>
         .iter()
         .map(|m| m.p_equivalence.and_then(|_| adjusted.next()))
         .collect())
-}
-
-fn test_of(
-    kind: Kind,
-    differences: &[f64],
-    wins: u64,
-    losses: u64,
-    options: &CompareOptions,
-) -> Result<(f64, &'static str), StatsError> {
-    if kind == Kind::Binary {
-        return Ok((binomial::mcnemar(wins, losses), "exact McNemar"));
-    }
-    let flipped = sign_flip(differences, options.resamples, options.seed)?;
-    Ok((
-        flipped.p,
-        if flipped.exact {
-            "exact sign-flip permutation"
-        } else {
-            "sign-flip permutation (sampled)"
-        },
-    ))
-}
-
-fn interval_of(
-    metric: &MetricPair<'_>,
-    differences: &[f64],
-    options: &CompareOptions,
-) -> Result<Option<Interval>, StatsError> {
-    let confidence = 1.0 - options.alpha;
-    if metric.kind == Kind::Binary {
-        let count = |b: f64, a: f64| {
-            metric
-                .before
-                .iter()
-                .zip(metric.after)
-                .filter(|(before, after)| **before == b && **after == a)
-                .count() as u64
-        };
-        let (both, before, after, neither) = (
-            count(1.0, 1.0),
-            count(1.0, 0.0),
-            count(0.0, 1.0),
-            count(0.0, 0.0),
-        );
-        return newcombe_paired(both, before, after, neither, confidence).map(Some);
-    }
-    if differences.len() < 2 {
-        return Ok(None);
-    }
-    let interval = mean_interval(differences, confidence, options.resamples, options.seed)?;
-    Ok(Some(if metric.kind == Kind::Score {
-        interval.clamp(-1.0, 1.0)
-    } else {
-        interval
-    }))
 }
 
 #[expect(clippy::ref_option, reason = "serde passes the field by reference")]

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::cluster::Clusters;
 use super::error::StatsError;
-use super::paired::{CompareOptions, Kind, MetricPair, PairedComparison, compare_paired};
+use super::paired::{CompareOptions, Kind, MetricPair, PairedComparison, compare_paired_clustered};
 use crate::score::{Metric, RowScore};
 
 /// Both comparisons of two systems. Serialises as the one over all rows with `short` beside it.
@@ -26,14 +27,35 @@ pub fn compare_rows(
     after: &[RowScore],
     options: &CompareOptions,
 ) -> Result<RowsComparison, StatsError> {
+    let alone = Clusters::sharing(before.iter().map(|_| None::<()>));
+    compare_rows_clustered(before, after, &alone, options)
+}
+
+/// [`compare_rows`] for rows that hang together.
+///
+/// # Errors
+/// As [`compare_paired_clustered`].
+pub fn compare_rows_clustered(
+    before: &[RowScore],
+    after: &[RowScore],
+    clusters: &Clusters,
+    options: &CompareOptions,
+) -> Result<RowsComparison, StatsError> {
     let short = |rows: &[RowScore]| rows.iter().filter(|r| r.short).copied().collect::<Vec<_>>();
     let (short_before, short_after) = (short(before), short(after));
+    let short_rows = (0..before.len()).filter(|&row| before[row].short);
     Ok(RowsComparison {
-        all: compare_all_metrics(before, after, options)?,
+        all: compare_all_metrics(before, after, clusters, options)?,
         short: if short_before.is_empty() && short_after.is_empty() {
             None
         } else {
-            Some(compare_all_metrics(&short_before, &short_after, options)?)
+            let clusters = clusters.subset(short_rows);
+            Some(compare_all_metrics(
+                &short_before,
+                &short_after,
+                &clusters,
+                options,
+            )?)
         },
     })
 }
@@ -41,6 +63,7 @@ pub fn compare_rows(
 fn compare_all_metrics(
     before: &[RowScore],
     after: &[RowScore],
+    clusters: &Clusters,
     options: &CompareOptions,
 ) -> Result<PairedComparison, StatsError> {
     let column =
@@ -62,7 +85,7 @@ fn compare_all_metrics(
             after,
         })
         .collect();
-    compare_paired(&metrics, options)
+    compare_paired_clustered(&metrics, clusters, options)
 }
 
 #[cfg(test)]

@@ -166,3 +166,40 @@ fn a_few_rows_never_show_sameness() {
     assert_eq!(compared.metrics[0].p_equivalence, None);
     assert_eq!(compared.metrics[0].verdict, Verdict::CannotTell);
 }
+
+#[test]
+fn clusters_of_one_row_change_nothing_and_real_ones_do() {
+    let before: Vec<f64> = (0..40).map(|i| f64::from(i % 5) / 10.0).collect();
+    let after: Vec<f64> = (0..40)
+        .map(|i| f64::from(i % 5) / 10.0 + f64::from(i % 3) / 10.0)
+        .collect();
+    let right: Vec<f64> = (0..40).map(|i| f64::from(i % 8 == 0)).collect();
+    let metrics = [
+        pair("f1", Kind::Score, &before, &after),
+        pair("em", Kind::Binary, &[0.0; 40], &right),
+    ];
+    let options = CompareOptions::default();
+    let plain = compare_paired(&metrics, &options).expect("valid");
+    let alone = Clusters::sharing((0..40).map(|i| [i]));
+    let single = compare_paired_clustered(&metrics, &alone, &options).expect("valid");
+    assert_eq!(plain, single);
+    let tens = Clusters::sharing((0..40).map(|i| [i / 10]));
+    let clustered = compare_paired_clustered(&metrics, &tens, &options).expect("valid");
+    assert_eq!(clustered.clusters, Some(4));
+    // Four clusters won of four: 2 / 2^4, whatever the number of rows.
+    assert!(
+        clustered
+            .metrics
+            .iter()
+            .all(|m| m.p == 0.125 && m.p_sign == 0.125)
+    );
+    assert!(
+        clustered
+            .metrics
+            .iter()
+            .all(|m| m.test.contains("clustered"))
+    );
+    assert!((clustered.metrics[0].delta - plain.metrics[0].delta).abs() < 1e-15);
+    let uneven = compare_paired_clustered(&metrics, &tens.subset(0..39), &options);
+    assert!(uneven.is_err());
+}
