@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use evaluate::CompatArg;
+use evaluate::{CompatArg, Plots};
 use stage::StageError;
 use textmetrics::ScoreOptions;
 use textmetrics::stats::CompareOptions;
@@ -39,6 +39,9 @@ pub struct Args {
     /// Show this many rows whose answers differ, largest change first
     #[arg(long, alias = "k", value_name = "ROWS")]
     pub samples: Option<usize>,
+    /// Draw the intervals below the table; by default on a terminal only
+    #[arg(long, value_enum, default_value_t)]
+    pub plots: Plots,
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,

@@ -10,6 +10,7 @@ mod args;
 mod build;
 mod clusters;
 mod join;
+mod plots;
 mod provenance;
 mod samples;
 mod table;
@@ -70,6 +71,9 @@ pub fn run(args: &Args) -> Result<(), StageError> {
     } else {
         for comparison in &comparisons {
             emit(&table(comparison))?;
+            if args.plots.wanted() {
+                emit(&plots::forest(comparison))?;
+            }
             if let Some(count) = args.samples() {
                 emit(&samples(comparison, count))?;
             }

@@ -7,18 +7,26 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod groups;
 mod lines;
+mod plots;
 mod predictions;
+mod references;
+mod tables;
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 use stage::{FileRecord, StageError};
-use textmetrics::{Compat, Metrics, RowScore, ScoreOptions, Scores, Summary, score_rows};
+use textmetrics::{
+    Compat, Metrics, RowScore, ScoreOptions, Scores, Summary, score_row, score_rows,
+};
 
 pub use error::PredictionError;
-pub use predictions::{Prediction, load_predictions, parse_predictions};
+pub use groups::{Group, Lengths, groups};
+pub use predictions::{Fields, Prediction, load_fields, load_predictions, parse_predictions};
 
 /// Score answers against gold answers.
 #[derive(Debug, Parser)]
@@ -27,6 +35,22 @@ pub struct Args {
     /// Predictions, one JSON object a line with at least `gold` and `prediction`
     #[arg(long, alias = "pred_file", value_name = "FILE")]
     pub pred_file: PathBuf,
+    /// Field that holds the gold answer: a string, or a list of strings that are all right
+    #[arg(
+        long,
+        alias = "gold_field",
+        default_value = "gold",
+        value_name = "NAME"
+    )]
+    pub gold_field: String,
+    /// Field that holds the prediction
+    #[arg(
+        long,
+        alias = "prediction_field",
+        default_value = "prediction",
+        value_name = "NAME"
+    )]
+    pub prediction_field: String,
     /// Gold answers of at most this many tokens are the short subset
     #[arg(
         long,
@@ -47,6 +71,15 @@ pub struct Args {
     /// Write the scores here as JSON too
     #[arg(long, alias = "out_file", value_name = "FILE")]
     pub out_file: Option<PathBuf>,
+    /// Write means and intervals of every group here as CSV; `-` prints them instead of lines
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub csv: Option<PathBuf>,
+    /// Write them here as a Markdown table; `-` prints it instead of lines
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub markdown: Option<PathBuf>,
+    /// Draw bars below the lines; by default on a terminal only
+    #[arg(long, value_enum, default_value_t)]
+    pub plots: Plots,
     /// Write the scores of each row here, one JSON object a line
     #[arg(long, alias = "per_row", value_name = "FILE")]
     pub per_row: Option<PathBuf>,
@@ -60,6 +93,29 @@ pub enum CompatArg {
     Default,
     /// Numbers and lines exactly as the original evaluator prints them
     Original,
+}
+
+/// The values of `--plots`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Plots {
+    /// Where the output is a terminal
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Plots {
+    /// Whether to draw.
+    pub fn wanted(self) -> bool {
+        match self {
+            Self::Auto => std::io::stdout().is_terminal(),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 impl From<CompatArg> for Compat {
@@ -78,18 +134,25 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Scores every prediction, in order, on all threads.
+/// Scores every prediction, in order, on all threads; against the best of several gold answers.
 pub fn score_predictions(predictions: &[Prediction], options: &ScoreOptions) -> Vec<RowScore> {
-    score_rows(predictions, options, |row| (&row.gold, &row.prediction))
+    let mut scores = score_rows(predictions, options, |row| (&row.gold, &row.prediction));
+    for (score, row) in scores.iter_mut().zip(predictions) {
+        for gold in &row.more_gold {
+            *score = score.best(score_row(gold, &row.prediction, options));
+        }
+    }
+    scores
 }
 
 /// The scores with what they were made from.
 #[derive(Serialize)]
-struct Report {
+struct Report<'a> {
     #[serde(flatten)]
     scores: Scores,
     #[serde(skip_serializing_if = "Option::is_none")]
     clean: Option<Metrics>,
+    groups: &'a [Group],
     predictions: FileRecord,
     smoltune: &'static str,
 }
@@ -115,19 +178,30 @@ pub fn run(args: &Args) -> Result<(), StageError> {
         rouge_thresh: args.rouge_thresh,
         compat: args.compat.into(),
     };
-    let predictions = load_predictions(&args.pred_file)?;
+    let fields = Fields {
+        gold: args.gold_field.clone(),
+        prediction: args.prediction_field.clone(),
+    };
+    let predictions = load_fields(&args.pred_file, &fields)?;
     let rows = score_predictions(&predictions, &options);
     let scores = rows.iter().collect::<Summary>().scores(&options);
     let clean = clean_scores(&predictions, &rows, &options);
     if let Some(path) = &args.per_row {
         stage::write_text(path, &per_row(&predictions, &rows)?)?;
     }
+    let plots = args.plots.wanted();
+    let lines = lines::lines(&scores, clean.as_ref());
+    let asked = args.json || args.out_file.is_some() || args.csv.is_some();
+    if !(asked || args.markdown.is_some() || plots) {
+        return stage::emit(&lines);
+    }
+    let groups = groups(&predictions, &rows, &options).map_err(StageError::failed)?;
     if args.json || args.out_file.is_some() {
-        let predictions = FileRecord::of(&args.pred_file)?;
         let report = Report {
             scores,
             clean,
-            predictions,
+            groups: &groups,
+            predictions: FileRecord::of(&args.pred_file)?,
             smoltune: env!("CARGO_PKG_VERSION"),
         };
         if let Some(path) = &args.out_file {
@@ -137,7 +211,31 @@ pub fn run(args: &Args) -> Result<(), StageError> {
             return stage::emit_json(&report);
         }
     }
-    stage::emit(&lines::lines(&scores, clean.as_ref()))
+    let mut printed = false;
+    if let Some(path) = &args.csv {
+        printed |= write_or_print(path, &tables::csv(&groups)?)?;
+    }
+    if let Some(path) = &args.markdown {
+        printed |= write_or_print(path, &tables::markdown(&groups))?;
+    }
+    if printed {
+        return Ok(());
+    }
+    stage::emit(&lines)?;
+    if plots {
+        stage::emit(&format!("\n{}", plots::plots(&groups, &rows)))?;
+    }
+    Ok(())
+}
+
+/// Writes a file, or prints the text where the file is `-`, and says whether it was printed.
+fn write_or_print(path: &Path, text: &str) -> Result<bool, StageError> {
+    if path == Path::new("-") {
+        stage::emit(text.trim_end())?;
+        return Ok(true);
+    }
+    stage::write_text(path, text)?;
+    Ok(false)
 }
 
 /// The means over the rows that training had not seen, where some row is flagged that it had.

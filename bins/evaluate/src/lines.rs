@@ -8,8 +8,9 @@ use textmetrics::{Compat, Metric, Metrics, Scores};
 pub(crate) fn lines(scores: &Scores, clean: Option<&Metrics>) -> String {
     let labels = labels(scores);
     let thresh = scores.options.short_thresh;
+    let both_ways = scores.options.compat == Compat::Default;
     let mut out = format!("Total examples: {}\n", scores.all.n);
-    group(&mut out, &scores.all, &labels, 0);
+    group(&mut out, &scores.all, &labels, 0, both_ways);
     out += "\n-- Short-Answer Subset --\n";
     let _ = writeln!(
         out,
@@ -17,12 +18,12 @@ pub(crate) fn lines(scores: &Scores, clean: Option<&Metrics>) -> String {
         scores.short.n
     );
     if scores.short.n > 0 {
-        group(&mut out, &scores.short, &labels, 1);
+        group(&mut out, &scores.short, &labels, 1, both_ways);
     }
     if let Some(clean) = clean {
         out += "\n-- Clean Subset --\n";
         let _ = writeln!(out, "Subset size (not seen in training): {}", clean.n);
-        group(&mut out, clean, &labels, 0);
+        group(&mut out, clean, &labels, 0, both_ways);
     }
     out.truncate(out.trim_end().len());
     out
@@ -61,10 +62,14 @@ fn labels(scores: &Scores) -> Vec<Label> {
     labels
 }
 
-fn group(out: &mut String, metrics: &Metrics, labels: &[Label], which: usize) {
+fn group(out: &mut String, metrics: &Metrics, labels: &[Label], which: usize, both_ways: bool) {
     for (metric, label) in labels {
         if let Some(mean) = metrics.get(*metric) {
             let _ = writeln!(out, "{}: {mean:.4}", label[which]);
+            let exact = metrics.acc_at_rouge_exact.filter(|exact| *exact != mean);
+            if let (Metric::AccAtRouge, Some(exact), true) = (*metric, exact, both_ways) {
+                let _ = writeln!(out, "{} (in whole numbers): {exact:.4}", label[which]);
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use stage::{OrExit, StageError};
 
 use crate::PredictionError;
+use crate::references::References;
 
 /// A question, its gold answer, and what a model answered.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,8 +21,10 @@ pub struct Prediction {
     pub instruction: String,
     /// The text that the question is about; empty when there is none.
     pub context: String,
-    /// The right answer.
+    /// The right answer; the first of them, where the file gives a list.
     pub gold: String,
+    /// The other right answers of a list.
+    pub more_gold: Vec<String>,
     /// The model's answer.
     pub prediction: String,
     /// Why generation ended: `stop` or `length`.
@@ -43,7 +46,7 @@ struct Raw {
     key: Option<String>,
     instruction: Option<String>,
     context: Option<String>,
-    gold: Option<String>,
+    gold: Option<References>,
     prediction: Option<String>,
     finish_reason: Option<String>,
     new_tokens: Option<usize>,
@@ -52,18 +55,44 @@ struct Raw {
     truncated: Option<Value>,
 }
 
+/// The fields that hold the gold answer and the prediction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fields {
+    /// A string, or a list of strings that are all right.
+    pub gold: String,
+    /// A string.
+    pub prediction: String,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self {
+            gold: "gold".to_owned(),
+            prediction: "prediction".to_owned(),
+        }
+    }
+}
+
 /// Reads the predictions in a file, in order. Blank lines are skipped, repeated rows are kept.
 ///
 /// # Errors
 /// Bad data (exit 3): see [`PredictionError`].
 pub fn load_predictions(path: &Path) -> Result<Vec<Prediction>, StageError> {
+    load_fields(path, &Fields::default())
+}
+
+/// [`load_predictions`] for a file that names its fields otherwise.
+///
+/// # Errors
+/// Bad data (exit 3): see [`PredictionError`].
+pub fn load_fields(path: &Path, fields: &Fields) -> Result<Vec<Prediction>, StageError> {
     let bytes = std::fs::read(path)
         .map_err(|source| PredictionError::Read {
             path: path.to_owned(),
             source,
         })
         .or_bad_data()?;
-    parse_predictions(&bytes, path).or_bad_data()
+    parse_fields(&bytes, path, fields).or_bad_data()
 }
 
 /// Reads the predictions in `bytes`; `path` is for messages only.
@@ -71,6 +100,14 @@ pub fn load_predictions(path: &Path) -> Result<Vec<Prediction>, StageError> {
 /// # Errors
 /// [`PredictionError`], for the first line that is wrong.
 pub fn parse_predictions(bytes: &[u8], path: &Path) -> Result<Vec<Prediction>, PredictionError> {
+    parse_fields(bytes, path, &Fields::default())
+}
+
+fn parse_fields(
+    bytes: &[u8],
+    path: &Path,
+    fields: &Fields,
+) -> Result<Vec<Prediction>, PredictionError> {
     let text = std::str::from_utf8(bytes).map_err(|e| {
         let before = &bytes[..e.valid_up_to()];
         let line = before.split(|&b| b == b'\n').count();
@@ -94,7 +131,7 @@ pub fn parse_predictions(bytes: &[u8], path: &Path) -> Result<Vec<Prediction>, P
     let parsed: Vec<_> = lines
         .par_iter()
         .with_min_len(64)
-        .map(|&(at, line)| (at, parse(line)))
+        .map(|&(at, line)| (at, parse_line(line, fields)))
         .collect();
     parsed
         .into_iter()
@@ -108,17 +145,44 @@ pub fn parse_predictions(bytes: &[u8], path: &Path) -> Result<Vec<Prediction>, P
         .collect()
 }
 
+/// A line whose fields may have other names: these take the place of `gold` and `prediction`.
+fn parse_line(line: &str, fields: &Fields) -> Result<Prediction, String> {
+    if *fields == Fields::default() {
+        return parse(line);
+    }
+    let Ok(Value::Object(mut object)) = serde_json::from_str(line) else {
+        return parse(line); // which says what is wrong
+    };
+    let found: Vec<String> = object.keys().cloned().collect();
+    let [gold, prediction] = [&fields.gold, &fields.prediction].map(|name| object.remove(name));
+    for (name, value) in [
+        ("gold", gold, &fields.gold),
+        ("prediction", prediction, &fields.prediction),
+    ]
+    .map(|(name, value, field)| (name, value.ok_or(field)))
+    {
+        let value = value.map_err(|field| format!("no `{field}` (found: {})", found.join(", ")))?;
+        object.insert(name.to_owned(), value);
+    }
+    parse(&Value::Object(object).to_string())
+}
+
 fn parse(line: &str) -> Result<Prediction, String> {
     let raw: Raw = serde_json::from_str(line).map_err(|e| explain(line, &e))?;
-    let (Some(gold), Some(prediction)) = (raw.gold, raw.prediction) else {
+    let (Some(References(gold)), Some(prediction)) = (raw.gold, raw.prediction) else {
         return Err(missing(line));
+    };
+    let mut gold = gold.into_iter();
+    let Some(first) = gold.next() else {
+        return Err("`gold` is an empty list, expected at least one answer".to_owned());
     };
     Ok(Prediction {
         id: raw.id.map(id).transpose()?,
         key: raw.key,
         instruction: raw.instruction.unwrap_or_default(),
         context: raw.context.unwrap_or_default(),
-        gold,
+        gold: first,
+        more_gold: gold.collect(),
         prediction,
         finish_reason: raw.finish_reason,
         new_tokens: raw.new_tokens,
@@ -160,13 +224,20 @@ fn explain(line: &str, error: &serde_json::Error) -> String {
         Ok(Value::Object(fields)) => {
             let wrong = fields.iter().find(|(name, value)| match name.as_str() {
                 "new_tokens" => value.as_u64().is_none() && !value.is_null(),
-                "key" | "instruction" | "context" | "gold" | "prediction" | "finish_reason"
-                | "category" | "leak" => !value.is_string() && !value.is_null(),
+                "gold" => !is_references(value),
+                "key" | "instruction" | "context" | "prediction" | "finish_reason" | "category"
+                | "leak" => !value.is_string() && !value.is_null(),
                 _ => false,
             });
             match wrong {
                 Some((name, value)) if name == "new_tokens" => {
                     format!("`{name}` is {}, expected a count", kind(value))
+                }
+                Some((name, value)) if name == "gold" => {
+                    format!(
+                        "`{name}` is {}, expected a string or a list of strings",
+                        kind(value)
+                    )
                 }
                 Some((name, value)) => format!("`{name}` is {}, expected a string", kind(value)),
                 None => bare(error),
@@ -182,6 +253,13 @@ fn explain(line: &str, error: &serde_json::Error) -> String {
 fn bare(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split(" at line ").next().unwrap_or(&text).to_owned()
+}
+
+fn is_references(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().all(Value::is_string),
+        other => other.is_string() || other.is_null(),
+    }
 }
 
 fn kind(value: &Value) -> &'static str {

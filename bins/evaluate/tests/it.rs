@@ -50,7 +50,8 @@ fn json_is_one_object_with_the_schema() {
             .keys()
             .map(String::as_str)
             .collect();
-        let want = "n em relaxed f1 rouge1 rouge2 rouge_l rouge_lsum acc_at_rouge";
+        let want =
+            "n em relaxed f1 rouge1 rouge2 rouge_l rouge_lsum acc_at_rouge acc_at_rouge_exact";
         assert_eq!(keys.join(" "), want);
     }
 }
@@ -162,4 +163,128 @@ fn a_missing_file_is_bad_data_and_a_wrong_flag_is_usage() {
         .args(["--pred_file", "none.jsonl"])
         .assert()
         .code(3);
+}
+
+const GROUPS: &[u8] = br#"{"gold":"Paris","prediction":"Paris","category":"open|qa","context":"about","finish_reason":"stop"}
+{"gold":"four cats","prediction":"","category":"closed","context":" ","finish_reason":"length"}
+{"gold":"red","prediction":"blue","category":"closed"}
+"#;
+
+#[test]
+fn groups_have_means_intervals_and_lengths() {
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(evaluate(GROUPS, &["--json"]))).unwrap();
+    let groups = json["groups"].as_array().unwrap();
+    let names: Vec<_> = groups
+        .iter()
+        .map(|g| (g["name"].as_str().unwrap(), g["n"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("all", 3),
+            ("short", 3),
+            ("context=with", 1),
+            ("context=without", 2),
+            ("category=closed", 2),
+            ("category=open|qa", 1)
+        ]
+    );
+    // Wilson for one of three, by its formula.
+    let em = &groups[0]["intervals"]["em"];
+    assert!((em[0].as_f64().unwrap() - 0.061_491_9).abs() < 1e-6, "{em}");
+    assert!((em[1].as_f64().unwrap() - 0.792_345).abs() < 1e-5, "{em}");
+    let lengths = &groups[0]["lengths"];
+    assert_eq!(lengths["ratio"], 0.5);
+    assert_eq!(lengths["stopped"], 0.5);
+    assert_eq!(lengths["cut_off"], 0.5);
+    assert!((lengths["empty"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);
+    // One row has a mean, but no interval of it.
+    assert!(groups[2]["intervals"].get("f1").is_none());
+}
+
+#[test]
+fn tables_for_other_programs() {
+    let csv = stdout(evaluate(GROUPS, &["--csv", "-"]));
+    assert!(
+        csv.starts_with("group,n,metric,mean,low,high\nall,3,em,0.333"),
+        "{csv}"
+    );
+    assert_eq!(csv.lines().count(), 1 + 6 * 8);
+    let markdown = stdout(evaluate(GROUPS, &["--markdown", "-"]));
+    assert!(
+        markdown.contains("| category=open\\|qa | 1 | 1.0000 ["),
+        "{markdown}"
+    );
+    let columns: Vec<usize> = markdown
+        .lines()
+        .map(|l| l.replace("\\|", "").matches('|').count())
+        .collect();
+    assert_eq!(columns, [12; 8]);
+}
+
+#[test]
+fn bars_are_drawn_on_request_only() {
+    let plain = stdout(evaluate(GROUPS, &[]));
+    let drawn = stdout(evaluate(GROUPS, &["--plots", "always"]));
+    assert!(drawn.starts_with(&plain) && drawn.contains("████"));
+    assert!(!plain.contains('█'));
+}
+
+#[test]
+fn fields_may_have_other_names_and_several_right_answers() {
+    let rows = br#"{"target":["Rome","The Paris"],"output":"the paris","gold":"wrong"}
+"#;
+    let args = [
+        "--gold-field",
+        "target",
+        "--prediction-field",
+        "output",
+        "--json",
+    ];
+    let json: serde_json::Value = serde_json::from_str(&stdout(evaluate(rows, &args))).unwrap();
+    assert_eq!(json["all"]["em"], 1.0);
+    assert_eq!(json["all"]["rouge_l"], 1.0);
+    let output = evaluate(rows, &["--gold-field", "answer"])
+        .code(3)
+        .get_output()
+        .clone();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("line 1: no `answer` (found: gold, output, target)"),
+        "{text}"
+    );
+    let text = error(br#"{"gold":[],"prediction":"a"}"#);
+    assert!(text.contains("`gold` is an empty list"), "{text}");
+    let text = error(br#"{"gold":["a",1],"prediction":"a"}"#);
+    assert!(
+        text.contains("expected a string or a list of strings"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_threshold_that_floats_miss_is_shown_both_ways() {
+    // F is 2 / 10 = 0.2, but 2PR / (P + R) in floats is 0.19999999999999998.
+    let rows = br#"{"gold":"w0","prediction":"w0 x0 x1 x2 x3 x4 x5 x6 x7"}
+"#;
+    let args = ["--rouge_thresh", "0.2"];
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(evaluate(rows, &[&args[..], &["--json"]].concat()))).unwrap();
+    assert_eq!(json["all"]["acc_at_rouge"], 0.0);
+    assert_eq!(json["all"]["acc_at_rouge_exact"], 1.0);
+    let lines = stdout(evaluate(rows, &args));
+    assert!(
+        lines.contains("Accuracy@ROUGE-Lsum>=0.2: 0.0000\n"),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("Accuracy@ROUGE-Lsum>=0.2 (in whole numbers): 1.0000"),
+        "{lines}"
+    );
+    let original = stdout(evaluate(
+        rows,
+        &[&args[..], &["--compat", "original"]].concat(),
+    ));
+    assert!(!original.contains("whole numbers"));
 }

@@ -65,6 +65,23 @@ pub struct RowScore {
     pub short: bool,
 }
 
+impl RowScore {
+    /// For each metric the better of two scores of one prediction, against two gold answers that are both right.
+    /// `gold_tokens` and `short` stay those of `self`.
+    #[must_use]
+    pub fn best(self, other: Self) -> Self {
+        Self {
+            em: self.em || other.em,
+            relaxed: self.relaxed || other.relaxed,
+            f1: self.f1.max(other.f1),
+            rouge: self.rouge.better(other.rouge),
+            acc_at_rouge: self.acc_at_rouge || other.acc_at_rouge,
+            acc_at_rouge_exact: self.acc_at_rouge_exact || other.acc_at_rouge_exact,
+            ..self
+        }
+    }
+}
+
 /// A metric by name, for code that treats all of them alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Metric {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use assert_cmd::Command;
+use predicates::prelude::PredicateBooleanExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -286,4 +287,24 @@ fn rows_about_one_context_count_together() {
     );
     assert!(alone.get("clusters").is_none());
     assert!(alone["metrics"]["em"]["p"].as_f64().expect("a number") < 1e-5);
+}
+
+#[test]
+fn intervals_are_drawn_on_request_only() {
+    let case = Case::new();
+    let (a, b) = (
+        case.answers("a.jsonl", 15, 3),
+        case.answers("b.jsonl", 15, 8),
+    );
+    compare()
+        .args([&a, &b])
+        .args(["--plots", "always"])
+        .assert()
+        .success()
+        .stdout(predicates::str::contains("●"));
+    compare()
+        .args([&a, &b])
+        .assert()
+        .success()
+        .stdout(predicates::str::contains("●").not());
 }

@@ -63,7 +63,7 @@ pub struct Rouge {
 
 impl Rouge {
     /// For each type the better of two, by F; `self` where they are equal.
-    fn better(self, other: Self) -> Self {
+    pub(crate) fn better(self, other: Self) -> Self {
         let pick = |a: Score, b: Score| if b.f > a.f { b } else { a };
         Self {
             rouge1: pick(self.rouge1, other.rouge1),

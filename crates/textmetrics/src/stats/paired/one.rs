@@ -124,10 +124,9 @@ fn interval_of(
         return Ok(None);
     }
     let interval = mean_interval(&units.values, confidence, options.resamples, options.seed)?;
-    Ok(Some(if metric.kind != Kind::Free {
-        interval.clamp(-1.0, 1.0)
-    } else {
-        interval
+    Ok(Some(match metric.kind {
+        Kind::Binary | Kind::Score => interval.clamp(-1.0, 1.0),
+        Kind::Free => interval,
     }))
 }
 
