@@ -250,10 +250,7 @@ fn fields_may_have_other_names_and_several_right_answers() {
         .get_output()
         .clone();
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        text.contains("line 1: no `answer` (found: gold, output, target)"),
-        "{text}"
-    );
+    assert!(text.contains("line 1: no `answer` (found: "), "{text}");
     let text = error(br#"{"gold":[],"prediction":"a"}"#);
     assert!(text.contains("`gold` is an empty list"), "{text}");
     let text = error(br#"{"gold":["a",1],"prediction":"a"}"#);
