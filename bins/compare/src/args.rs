@@ -57,6 +57,9 @@ pub struct Args {
     /// Training log to draw in the report; found beside the second system's adapter if not given
     #[arg(long, alias = "train_log", value_name = "FILE")]
     pub train_log: Option<PathBuf>,
+    /// A second run of the first system: says which changes are no larger than its own noise
+    #[arg(long, value_name = "FILE")]
+    pub repeat: Option<PathBuf>,
     /// Compare the rows that both files have, and leave out the others
     #[arg(long)]
     pub intersect: bool,
@@ -127,6 +130,7 @@ impl Args {
         Extras {
             intersect: self.intersect,
             clusters: self.cluster_by,
+            repeat: self.repeat.clone(),
             score: ScoreOptions {
                 short_thresh: self.short_thresh,
                 rouge_thresh: self.rouge_thresh,

@@ -1,5 +1,6 @@
 //! From two files to everything that can be said about them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use evaluate::{Prediction, load_predictions, score_predictions};
@@ -7,11 +8,13 @@ use report::{Provenance, ReportData, ReportRow, TrainPoint};
 use serde::Serialize;
 use stage::{FileRecord, OrExit, StageError};
 use textmetrics::stats::{
-    Clusters, CompareOptions, PairedComparison, RowsComparison, StatsError, compare_rows_clustered,
+    Clusters, CompareOptions, LengthControl, NoiseFloor, PairedComparison, RowsComparison,
+    StatsError, compare_rows_clustered,
 };
 use textmetrics::{RowScore, ScoreOptions};
 
 use crate::clusters::ClusterBy;
+use crate::controls;
 use crate::join::{Join, JoinedBy, Unmatched, join};
 use crate::provenance;
 
@@ -26,6 +29,8 @@ pub struct Extras {
     pub stats: CompareOptions,
     /// Which rows count together.
     pub clusters: ClusterBy,
+    /// A second run of the first system, for the noise floor.
+    pub repeat: Option<PathBuf>,
     /// Training log for the report; looked for beside the second system's adapter if not given.
     pub train_log: Option<PathBuf>,
 }
@@ -51,6 +56,11 @@ pub struct Comparison {
     /// and at least two are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clean: Option<PairedComparison>,
+    /// Whether changes of token F1 and ROUGE-Lsum are changes of length.
+    pub length_control: BTreeMap<&'static str, LengthControl>,
+    /// What a second run of the first system changed, by metric.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise_floor: Option<BTreeMap<&'static str, NoiseFloor>>,
     /// The first system.
     pub before: System,
     /// The second system.
@@ -85,25 +95,13 @@ pub struct Comparison {
 /// them, with [`Extras::intersect`]). Usage (exit 2): options out of range.
 pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison, StageError> {
     let (first, second) = (load_predictions(before)?, load_predictions(after)?);
-    let Join {
-        pairs,
+    let Joined {
+        first,
+        second,
         by,
         unmatched,
-    } = join(&first, &second);
+    } = joined((before, first), (after, second), extras.intersect)?;
     let left_out = !unmatched.is_empty();
-    if pairs.is_empty() || (left_out && !extras.intersect) {
-        return Err(mismatch(
-            (before, first.len()),
-            (after, second.len()),
-            pairs.len(),
-            by,
-            &unmatched,
-        ));
-    }
-    let (first, second): (Vec<_>, Vec<_>) = pairs
-        .iter()
-        .map(|&(i, j)| (first[i].clone(), second[j].clone()))
-        .unzip();
     let (scores_before, scores_after) = (
         score_predictions(&first, &extras.score),
         score_predictions(&second, &extras.score),
@@ -123,6 +121,16 @@ pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison,
             .iter()
             .zip(&second)
             .all(|(a, b)| a.prediction == b.prediction);
+    let length_control = controls::lengths(
+        [&first, &second],
+        [&scores_before, &scores_after],
+        &extras.stats,
+    )
+    .or_usage()?;
+    let repeat = extras.repeat.as_deref();
+    let noise_floor = repeat
+        .map(|repeat| noise_floor(before, repeat, extras))
+        .transpose()?;
     let rows = first
         .into_iter()
         .zip(second)
@@ -132,6 +140,8 @@ pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison,
         identical,
         figures,
         clean,
+        length_control,
+        noise_floor,
         before: System {
             name: origin.before,
             file: FileRecord::of(before)?,
@@ -153,6 +163,52 @@ pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison,
         training: origin.training,
         provenance: origin.blocks,
     })
+}
+
+/// The rows of two files that answer the same questions, in the order of the first.
+struct Joined {
+    first: Vec<Prediction>,
+    second: Vec<Prediction>,
+    by: JoinedBy,
+    unmatched: Unmatched,
+}
+
+fn joined(
+    (before, first): (&Path, Vec<Prediction>),
+    (after, second): (&Path, Vec<Prediction>),
+    intersect: bool,
+) -> Result<Joined, StageError> {
+    let Join {
+        pairs,
+        by,
+        unmatched,
+    } = join(&first, &second);
+    if pairs.is_empty() || (!unmatched.is_empty() && !intersect) {
+        let files = ((before, first.len()), (after, second.len()));
+        return Err(mismatch(files.0, files.1, pairs.len(), by, &unmatched));
+    }
+    let (first, second) = pairs
+        .iter()
+        .map(|&(i, j)| (first[i].clone(), second[j].clone()))
+        .unzip();
+    Ok(Joined {
+        first,
+        second,
+        by,
+        unmatched,
+    })
+}
+
+/// What a second run of the first system changed.
+fn noise_floor(
+    before: &Path,
+    repeat: &Path,
+    extras: &Extras,
+) -> Result<BTreeMap<&'static str, NoiseFloor>, StageError> {
+    let (first, again) = (load_predictions(before)?, load_predictions(repeat)?);
+    let joined = joined((before, first), (repeat, again), extras.intersect)?;
+    let scores = [joined.first, joined.second].map(|rows| score_predictions(&rows, &extras.score));
+    controls::noise([&scores[0], &scores[1]], &extras.stats).or_usage()
 }
 
 /// The comparison over the rows that neither file flags as seen in training.
@@ -263,6 +319,7 @@ impl Comparison {
                 self.figures.all.n
             ));
         }
+        notes.extend(controls::notes(self));
         if let Some(clean) = &self.clean {
             let seen = self.figures.all.n - clean.n;
             notes.push(format!(

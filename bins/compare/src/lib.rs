@@ -9,6 +9,7 @@
 mod args;
 mod build;
 mod clusters;
+mod controls;
 mod join;
 mod plots;
 mod provenance;

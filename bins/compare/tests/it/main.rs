@@ -308,3 +308,53 @@ fn intervals_are_drawn_on_request_only() {
         .success()
         .stdout(predicates::str::contains("●").not());
 }
+
+#[test]
+fn a_second_run_gives_the_noise_floor() {
+    let case = Case::new();
+    let (a, b) = (
+        case.answers("a.jsonl", 40, 20),
+        case.answers("b.jsonl", 40, 21),
+    );
+    let again = case.answers("again.jsonl", 40, 24);
+    let run = || {
+        let mut command = compare();
+        command.args([&a, &b]).arg("--repeat").arg(&again);
+        command
+    };
+    let figures = json_of(&mut run());
+    let em = &figures["noise_floor"]["em"];
+    assert_eq!(em["changed"], 0.1);
+    assert_eq!(em["delta"], 0.1);
+    // Four rows of forty changed by 1: 1.96 standard deviations of sqrt(4) / 40.
+    assert!((em["bound"].as_f64().expect("a number") - 1.959_964 * 0.05).abs() < 1e-6);
+    run().assert().success().stdout(predicates::str::contains(
+        "Within what a second run of the first system changes by itself: em, ",
+    ));
+    let other = case.answers("other.jsonl", 39, 20);
+    compare()
+        .args([&a, &b])
+        .arg("--repeat")
+        .arg(&other)
+        .assert()
+        .code(3);
+}
+
+#[test]
+fn a_gain_from_length_alone_is_told() {
+    let case = Case::new();
+    let rows = |extra: fn(usize) -> usize| -> Vec<Value> {
+        (0..30)
+            .map(|i| json!({"instruction": format!("q{i}"), "gold": "one two three four", "prediction": format!("one two{}", " pad".repeat(extra(i)))}))
+            .collect()
+    };
+    let long = case.file("long.jsonl", &rows(|i| 5 + i % 4));
+    let cut = case.file("cut.jsonl", &rows(|i| i % 3));
+    let figures = json_of(compare().args([&long, &cut]));
+    let control = &figures["length_control"]["f1"];
+    assert!(
+        control["pearson"].as_f64().expect("a number") < -0.5,
+        "{control}"
+    );
+    assert!(control["matched_delta"].as_f64() < figures["metrics"]["f1"]["delta"].as_f64());
+}

@@ -15,6 +15,8 @@
 //! | how sure is a difference of rates? | Newcombe's paired score interval | [`newcombe_paired`] |
 //! | how sure is a mean difference? | bootstrap-t up to [`BOOTSTRAP_LIMIT`] rows, else Student t | [`mean_interval`] |
 //! | rows that share a context? | all of it by cluster | [`Clusters`], [`compare_paired_clustered`] |
+//! | only because answers got longer? | change at matched length | [`length_control`] |
+//! | does the same model differ from itself? | noise floor of a repeated run | [`noise_floor`] |
 //! | several metrics at once? | Holm | [`holm`] |
 //! | could this many rows have shown it? | power of the paired t test | [`minimal_detectable_effect`], [`rows_needed`] |
 //!
@@ -41,6 +43,8 @@ mod equivalence;
 mod error;
 mod holm;
 mod interval;
+mod length;
+mod noise;
 mod paired;
 mod plan;
 mod power;
@@ -59,6 +63,8 @@ pub use interval::{
     BOOTSTRAP_LIMIT, Interval, IntervalMethod, bootstrap_t, clopper_pearson, mean_interval,
     newcombe_paired, student_t, wilson,
 };
+pub use length::{LengthControl, length_control};
+pub use noise::{NoiseFloor, noise_floor};
 pub use paired::{
     CompareOptions, Kind, MetricComparison, MetricPair, PairedComparison, TIE, compare_paired,
     compare_paired_clustered,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod golden;
+mod length;
 mod properties;
 mod rouge_digest;
 mod simulation;
