@@ -6,6 +6,7 @@
 //! others stand beside them.
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod error;
 mod groups;
 mod lines;
@@ -19,13 +20,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
-use stage::{FileRecord, StageError};
-use textmetrics::{
-    Compat, Metrics, RowScore, ScoreOptions, Scores, Summary, score_row, score_rows,
-};
+use stage::{FileRecord, StageError, TextFile};
+use textmetrics::{Compat, Metrics, RowScore, ScoreOptions, Scores, score_row, score_rows};
+
+use blocks::{BLOCK, for_each_block};
+use groups::{Group, Tallies};
 
 pub use error::PredictionError;
-pub use groups::{Group, Lengths, groups};
 pub use predictions::{Fields, Prediction, load_fields, load_predictions, parse_predictions};
 
 /// Score answers against gold answers.
@@ -182,20 +183,15 @@ pub fn run(args: &Args) -> Result<(), StageError> {
         gold: args.gold_field.clone(),
         prediction: args.prediction_field.clone(),
     };
-    let predictions = load_fields(&args.pred_file, &fields)?;
-    let rows = score_predictions(&predictions, &options);
-    let scores = rows.iter().collect::<Summary>().scores(&options);
-    let clean = clean_scores(&predictions, &rows, &options);
-    if let Some(path) = &args.per_row {
-        stage::write_text(path, &per_row(&predictions, &rows)?)?;
-    }
+    let tallies = tally(args, &fields, &options)?;
+    let (scores, clean) = (tallies.scores(&options), tallies.clean(&options));
     let plots = args.plots.wanted();
     let lines = lines::lines(&scores, clean.as_ref());
     let asked = args.json || args.out_file.is_some() || args.csv.is_some();
     if !(asked || args.markdown.is_some() || plots) {
         return stage::emit(&lines);
     }
-    let groups = groups(&predictions, &rows, &options).map_err(StageError::failed)?;
+    let groups = tallies.groups(&options).map_err(StageError::failed)?;
     if args.json || args.out_file.is_some() {
         let report = Report {
             scores,
@@ -223,7 +219,7 @@ pub fn run(args: &Args) -> Result<(), StageError> {
     }
     stage::emit(&lines)?;
     if plots {
-        stage::emit(&format!("\n{}", plots::plots(&groups, &rows)))?;
+        stage::emit(&format!("\n{}", plots::plots(&groups, &tallies.f1)))?;
     }
     Ok(())
 }
@@ -238,24 +234,36 @@ fn write_or_print(path: &Path, text: &str) -> Result<bool, StageError> {
     Ok(false)
 }
 
-/// The means over the rows that training had not seen, where some row is flagged that it had.
-fn clean_scores(
-    predictions: &[Prediction],
-    rows: &[RowScore],
-    options: &ScoreOptions,
-) -> Option<Metrics> {
-    let clean = |(row, _): &(&Prediction, &RowScore)| row.leak.is_none();
-    let both = predictions.iter().zip(rows);
-    let kept: Summary = both.filter(clean).map(|(_, score)| score).collect();
-    let flagged = predictions.iter().any(|row| row.leak.is_some());
-    flagged.then(|| kept.scores(options).all)
+/// Scores the file block by block, and writes the scores of each row where they are asked for.
+fn tally(args: &Args, fields: &Fields, options: &ScoreOptions) -> Result<Tallies, StageError> {
+    let mut tallies = Tallies::default();
+    let mut per_row = args.per_row.as_deref().map(TextFile::create).transpose()?;
+    let mut done = 0;
+    for_each_block(&args.pred_file, fields, BLOCK, &mut |block| {
+        let scores = score_predictions(&block, options);
+        for (row, score) in block.iter().zip(&scores) {
+            tallies.push(row, score);
+        }
+        if let Some(file) = &mut per_row {
+            file.write(&lines_of(&block, &scores, done)?)?;
+        }
+        done += block.len();
+        Ok(())
+    })?;
+    per_row.map_or(Ok(()), TextFile::commit)?;
+    Ok(tallies)
 }
 
-fn per_row(predictions: &[Prediction], rows: &[RowScore]) -> Result<String, StageError> {
+/// The lines of `--per-row` for rows from number `first`.
+fn lines_of(
+    predictions: &[Prediction],
+    scores: &[RowScore],
+    first: usize,
+) -> Result<String, StageError> {
     let mut out = String::new();
-    for (row, (prediction, score)) in predictions.iter().zip(rows).enumerate() {
+    for (at, (prediction, score)) in predictions.iter().zip(scores).enumerate() {
         let line = Line {
-            row,
+            row: first + at,
             id: prediction.id.as_deref(),
             score,
         };

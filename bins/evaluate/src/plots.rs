@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use textmetrics::{Metric, RowScore};
+use textmetrics::Metric;
 
 use crate::groups::Group;
 
@@ -11,7 +11,7 @@ const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '�
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// A bar a metric over all rows, a bar of token F1 a group, and the distribution of token F1.
-pub(crate) fn plots(groups: &[Group], rows: &[RowScore]) -> String {
+pub(crate) fn plots(groups: &[Group], f1: &[usize; 10]) -> String {
     let mut out = String::new();
     if let Some(all) = groups.first() {
         for metric in Metric::ALL {
@@ -23,7 +23,7 @@ pub(crate) fn plots(groups: &[Group], rows: &[RowScore]) -> String {
         let name = format!("{} ({})", group.name, group.metrics.n);
         line(&mut out, &name, group.metrics.f1);
     }
-    let _ = write!(out, "\nToken F1 of rows, 0 to 1: {}", sparkline(rows));
+    let _ = write!(out, "\nToken F1 of rows, 0 to 1: {}", sparkline(f1));
     out
 }
 
@@ -42,11 +42,7 @@ fn bar(share: f64) -> String {
 }
 
 /// How many rows fall into each tenth.
-fn sparkline(rows: &[RowScore]) -> String {
-    let mut counts = [0usize; 10];
-    for row in rows {
-        counts[((row.f1 * 10.0) as usize).min(9)] += 1;
-    }
+fn sparkline(counts: &[usize; 10]) -> String {
     let most = counts.iter().max().copied().unwrap_or(0).max(1);
     let level = |count: &usize| match count {
         0 => ' ',

@@ -5,9 +5,10 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
-use stage::{OrExit, StageError};
+use stage::StageError;
 
 use crate::PredictionError;
+use crate::blocks::{BLOCK, for_each_block};
 use crate::references::References;
 
 /// A question, its gold answer, and what a model answered.
@@ -86,13 +87,12 @@ pub fn load_predictions(path: &Path) -> Result<Vec<Prediction>, StageError> {
 /// # Errors
 /// Bad data (exit 3): see [`PredictionError`].
 pub fn load_fields(path: &Path, fields: &Fields) -> Result<Vec<Prediction>, StageError> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| PredictionError::Read {
-            path: path.to_owned(),
-            source,
-        })
-        .or_bad_data()?;
-    parse_fields(&bytes, path, fields).or_bad_data()
+    let mut all = Vec::new();
+    for_each_block(path, fields, BLOCK, &mut |block| {
+        all.extend(block);
+        Ok(())
+    })?;
+    Ok(all)
 }
 
 /// Reads the predictions in `bytes`; `path` is for messages only.
@@ -100,33 +100,39 @@ pub fn load_fields(path: &Path, fields: &Fields) -> Result<Vec<Prediction>, Stag
 /// # Errors
 /// [`PredictionError`], for the first line that is wrong.
 pub fn parse_predictions(bytes: &[u8], path: &Path) -> Result<Vec<Prediction>, PredictionError> {
-    parse_fields(bytes, path, &Fields::default())
+    let rows = parse_block(bytes, 1, path, &Fields::default())?;
+    if rows.is_empty() {
+        return Err(PredictionError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    Ok(rows)
 }
 
-fn parse_fields(
+/// Reads whole lines, of which the first is line `first` of the file. None may have a row.
+pub(crate) fn parse_block(
     bytes: &[u8],
+    first: usize,
     path: &Path,
     fields: &Fields,
 ) -> Result<Vec<Prediction>, PredictionError> {
     let text = std::str::from_utf8(bytes).map_err(|e| {
         let before = &bytes[..e.valid_up_to()];
-        let line = before.split(|&b| b == b'\n').count();
+        let line = first + before.split(|&b| b == b'\n').count() - 1;
         PredictionError::Utf8 {
             path: path.to_owned(),
             line,
         }
     })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = match first {
+        1 => text.strip_prefix('\u{feff}').unwrap_or(text),
+        _ => text,
+    };
     let lines: Vec<(usize, &str)> = text
         .split('\n')
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
         .collect();
-    if lines.is_empty() {
-        return Err(PredictionError::Empty {
-            path: path.to_owned(),
-        });
-    }
     // All lines are parsed before any error is picked, so it is always the first one.
     let parsed: Vec<_> = lines
         .par_iter()
@@ -138,7 +144,7 @@ fn parse_fields(
         .map(|(at, row)| {
             row.map_err(|what| PredictionError::Line {
                 path: path.to_owned(),
-                line: at + 1,
+                line: first + at,
                 what,
             })
         })

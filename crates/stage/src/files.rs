@@ -1,8 +1,8 @@
 //! Files that are whole or absent.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 
 use atomic_write_file::AtomicWriteFile;
 use serde::Serialize;
@@ -63,12 +63,56 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), StageError> {
         file.write_all(bytes)?;
         file.commit()
     };
-    write().map_err(|e| {
-        StageError::failed(format!(
-            "cannot write {}: {e}; check that its folder exists, is writable and has space",
-            path.display()
-        ))
-    })
+    write().map_err(|e| cannot_write(path, &e))
+}
+
+fn cannot_write(path: &Path, e: &io::Error) -> StageError {
+    StageError::failed(format!(
+        "cannot write {}: {e}; check that its folder exists, is writable and has space",
+        path.display()
+    ))
+}
+
+/// A text file written piece by piece that appears at its path when it is whole, and not before.
+pub struct TextFile {
+    file: BufWriter<AtomicWriteFile>,
+    path: PathBuf,
+}
+
+impl TextFile {
+    /// Begins a file. Dropped without [`commit`](Self::commit), it leaves nothing.
+    ///
+    /// # Errors
+    /// As [`write_bytes`].
+    pub fn create(path: &Path) -> Result<Self, StageError> {
+        let file = AtomicWriteFile::open(path).map_err(|e| cannot_write(path, &e))?;
+        Ok(Self {
+            file: BufWriter::new(file),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Appends `text`.
+    ///
+    /// # Errors
+    /// As [`write_bytes`].
+    pub fn write(&mut self, text: &str) -> Result<(), StageError> {
+        let written = self.file.write_all(text.as_bytes());
+        written.map_err(|e| cannot_write(&self.path, &e))
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// As [`write_bytes`].
+    pub fn commit(self) -> Result<(), StageError> {
+        let file = self
+            .file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error);
+        file.and_then(AtomicWriteFile::commit)
+            .map_err(|e| cannot_write(&self.path, &e))
+    }
 }
 
 /// Writes `value` as indented JSON with a final newline, atomically.

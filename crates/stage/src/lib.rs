@@ -40,7 +40,9 @@ mod run;
 mod system;
 
 pub use error::{Exit, OrExit, StageError};
-pub use files::{create_folder, sha256_bytes, sha256_file, write_bytes, write_json, write_text};
+pub use files::{
+    TextFile, create_folder, sha256_bytes, sha256_file, write_bytes, write_json, write_text,
+};
 pub use manifest::{FileRecord, Manifest};
 pub use output::{Results, emit, emit_json, send_results};
 pub use progress::Progress;

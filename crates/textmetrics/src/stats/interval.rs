@@ -187,7 +187,24 @@ pub(super) fn mean_sd(values: &[f64]) -> (f64, f64) {
 pub fn student_t(values: &[f64], confidence: f64) -> Result<Interval, StatsError> {
     check_mean("Student t interval", values, confidence)?;
     let (mean, sd) = mean_sd(values);
-    let n = values.len() as f64;
+    student_t_of(values.len() as u64, mean, sd, confidence)
+}
+
+/// [`student_t`] of `n` values that are known by their mean and standard deviation (n − 1) alone, such as those of a
+/// file too large to hold.
+///
+/// # Errors
+/// `n` below two, a mean or deviation that is not finite, or a confidence outside (0, 1).
+pub fn student_t_of(n: u64, mean: f64, sd: f64, confidence: f64) -> Result<Interval, StatsError> {
+    if n < 2 {
+        return Err(StatsError::TooFewRows {
+            what: "Student t interval".into(),
+            needed: 2,
+        });
+    }
+    open_unit("confidence", confidence)?;
+    all_finite("Student t interval", &[mean, sd])?;
+    let n = n as f64;
     let half = t_quantile(0.5 + confidence / 2.0, n - 1.0) * sd / n.sqrt();
     Ok(Interval {
         lo: mean - half,

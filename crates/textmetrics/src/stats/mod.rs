@@ -61,7 +61,7 @@ pub use error::StatsError;
 pub use holm::holm;
 pub use interval::{
     BOOTSTRAP_LIMIT, Interval, IntervalMethod, bootstrap_t, clopper_pearson, mean_interval,
-    newcombe_paired, student_t, wilson,
+    newcombe_paired, student_t, student_t_of, wilson,
 };
 pub use length::{LengthControl, length_control};
 pub use noise::{NoiseFloor, noise_floor};
