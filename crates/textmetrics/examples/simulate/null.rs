@@ -2,7 +2,7 @@
 
 use super::draw::Draw;
 use rayon::prelude::*;
-use textmetrics::stats::{StatsError, equivalence, mcnemar, sign_flip, sign_test};
+use textmetrics::stats::{Clusters, StatsError, equivalence, mcnemar, sign_flip, sign_test};
 
 const ALPHA: f64 = 0.05;
 /// Random sign patterns of a sampled sign-flip test.
@@ -61,11 +61,13 @@ impl Test {
                 sign_test(won, lost)
             }
             Self::ClusteredSignFlip => {
-                let sums: Vec<f64> = clusters(n, &mut draw)
+                let rows = clusters(n, &mut draw);
+                let of_row = rows
                     .iter()
-                    .map(|rows| rows.iter().sum())
-                    .collect();
-                sign_flip(&sums, PATTERNS, seed)?.p
+                    .enumerate()
+                    .flat_map(|(at, rows)| rows.iter().map(move |_| [at]));
+                let clusters = Clusters::sharing(of_row);
+                sign_flip(&clusters.sums(&rows.concat()), PATTERNS, seed)?.p
             }
             Self::SignFlipDespiteClusters => {
                 sign_flip(&clusters(n, &mut draw).concat(), PATTERNS, seed)?.p

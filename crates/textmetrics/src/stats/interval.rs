@@ -23,6 +23,8 @@ pub enum IntervalMethod {
     StudentT,
     /// Studentised bootstrap of a mean.
     BootstrapT,
+    /// Percentile bootstrap of any statistic.
+    Percentile,
 }
 
 impl fmt::Display for IntervalMethod {
@@ -33,6 +35,7 @@ impl fmt::Display for IntervalMethod {
             Self::NewcombePaired => "Newcombe paired score",
             Self::StudentT => "Student t",
             Self::BootstrapT => "bootstrap-t",
+            Self::Percentile => "percentile bootstrap",
         })
     }
 }

@@ -17,6 +17,7 @@
 //! | rows that share a context? | all of it by cluster | [`Clusters`], [`compare_paired_clustered`] |
 //! | only because answers got longer? | change at matched length | [`length_control`] |
 //! | does the same model differ from itself? | noise floor of a repeated run | [`noise_floor`] |
+//! | a figure that is no mean of rows? | percentile bootstrap | [`percentile_bootstrap`] |
 //! | several metrics at once? | Holm | [`holm`] |
 //! | could this many rows have shown it? | power of the paired t test | [`minimal_detectable_effect`], [`rows_needed`] |
 //!
@@ -39,6 +40,7 @@
 
 mod binomial;
 mod cluster;
+mod corpus;
 mod equivalence;
 mod error;
 mod holm;
@@ -56,6 +58,7 @@ mod verdict;
 
 pub use binomial::{exact_binomial_half, mcnemar, sign_test};
 pub use cluster::Clusters;
+pub use corpus::percentile_bootstrap;
 pub use equivalence::{Equivalence, equivalence};
 pub use error::StatsError;
 pub use holm::holm;
