@@ -46,7 +46,9 @@ pub fn percentile_bootstrap(
     let mut drawn = vec![0; rows];
     let mut found = Vec::with_capacity(resamples);
     for _ in 0..resamples {
-        drawn.iter_mut().for_each(|row| *row = rng.below(rows));
+        for row in &mut drawn {
+            *row = rng.below(rows);
+        }
         found.push(statistic(&drawn));
     }
     super::error::all_finite("percentile bootstrap", &found)?;
