@@ -35,6 +35,8 @@
 
 mod answer;
 mod intern;
+pub mod metrics;
+mod ngrams;
 mod normalize;
 pub mod porter;
 pub mod rouge;
@@ -42,6 +44,7 @@ mod score;
 pub mod stats;
 mod summary;
 pub mod unicode;
+mod unit_sum;
 
 pub use normalize::normalize;
 pub use score::{Compat, Metric, RowScore, ScoreOptions, Scorer, score_row, score_rows};

@@ -21,7 +21,7 @@ pub struct RowsComparison {
 /// Compares two systems by every [`Metric`] of their rows; row i of one answers row i of the other.
 ///
 /// # Errors
-/// As [`compare_paired`].
+/// As [`compare_paired`](super::compare_paired).
 pub fn compare_rows(
     before: &[RowScore],
     after: &[RowScore],

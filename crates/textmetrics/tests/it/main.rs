@@ -3,6 +3,9 @@
 
 mod golden;
 mod length;
+mod merging;
 mod properties;
 mod rouge_digest;
+mod sacrebleu;
 mod simulation;
+mod squad;

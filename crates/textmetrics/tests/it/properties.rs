@@ -6,7 +6,7 @@ use textmetrics::{
     Compat, Metric, RowScore, ScoreOptions, Summary, normalize, score_row, score_rows,
 };
 
-fn text() -> impl Strategy<Value = String> {
+pub(crate) fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
         prop::collection::vec(
