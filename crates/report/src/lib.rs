@@ -54,9 +54,10 @@
 #![forbid(unsafe_code)]
 
 mod data;
-mod diff;
+mod embed;
 mod figures;
 mod format;
+mod marks;
 mod page;
 mod rows;
 mod table;

@@ -4,11 +4,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use textmetrics::stats::{PairedComparison, Verdict};
 
 use crate::data::{Provenance, ReportData, ReportRow};
-use crate::{figures, format, rows, table};
+use crate::{embed, figures, format, rows, table};
 
 const STYLE: &str = include_str!("style.css");
-/// Nothing may be loaded and nothing may run, whatever a text contains.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// The whole report as one self-contained HTML document.
 pub fn render(data: &ReportData) -> String {
@@ -17,13 +15,13 @@ pub fn render(data: &ReportData) -> String {
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta http-equiv="Content-Security-Policy" content=(embed::policy());
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (data.title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body { main { (body(data)) } }
+            body { main { (body(data)) } script { (PreEscaped(embed::SCRIPT)) } }
         }
     }
     .into_string()

@@ -58,8 +58,9 @@ fn text_from_models_stays_text() {
         (ATTACK, ATTACK, "Paris"),
         ("Paris", "Rome", ATTACK),
     ]));
-    for tag in ["<script", "<img", "</script"] {
-        assert!(!page.contains(tag), "{tag}");
+    assert!(!page.contains("<img"));
+    for tag in ["<script", "</script"] {
+        assert_eq!(page.matches(tag).count(), 2, "{tag}: the data and our own");
     }
     assert!(page.contains("&lt;script&gt;"));
 }
@@ -87,5 +88,5 @@ fn one_row_empty_answers_and_no_number_are_drawn_without_nan() {
 fn a_large_page_stays_small() {
     let row = ("one two three four", "one two five", "one two three");
     let page = render(&data(&vec![row; 1_500]));
-    assert!(page.len() < 6_000_000, "{}", page.len());
+    assert!(page.len() < 3_000_000, "{}", page.len());
 }
