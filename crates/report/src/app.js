@@ -326,4 +326,5 @@
   byId("browse").hidden = false;
   update();
   follow();
+  addEventListener("load", follow);
 })();
