@@ -8,6 +8,7 @@
 
 mod blocks;
 mod error;
+mod further;
 mod groups;
 mod lines;
 mod plots;
@@ -15,6 +16,7 @@ mod predictions;
 mod references;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,7 @@ use stage::{FileRecord, StageError, TextFile};
 use textmetrics::{Compat, Metrics, RowScore, ScoreOptions, Scores, score_row, score_rows};
 
 use blocks::{BLOCK, for_each_block};
+use further::{Figure, Further};
 use groups::{Group, Tallies};
 
 pub use error::PredictionError;
@@ -66,6 +69,21 @@ pub struct Args {
     /// Whose definitions hold where the original's are defects
     #[arg(long, value_enum, default_value_t)]
     pub compat: CompatArg,
+    /// Further metrics: bleu, chrf, chrf++, `squad_em`, `squad_f1`, `squad2_em`, `squad2_f1`,
+    /// `length_ratio`, repetition, refusal, empty
+    #[arg(long, value_delimiter = ',', value_parser = further::name, value_name = "NAMES")]
+    pub metrics: Vec<String>,
+    /// Intervals of further metrics from this many resamples of the rows
+    #[arg(
+        long,
+        default_value_t = 0,
+        requires = "metrics",
+        value_name = "RESAMPLES"
+    )]
+    pub bootstrap: usize,
+    /// Seed of the resamples
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
     /// Print one JSON object instead of lines
     #[arg(long)]
     pub json: bool,
@@ -154,6 +172,8 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     clean: Option<Metrics>,
     groups: &'a [Group],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<&'a BTreeMap<&'a str, Figure>>,
     predictions: FileRecord,
     smoltune: &'static str,
 }
@@ -183,10 +203,16 @@ pub fn run(args: &Args) -> Result<(), StageError> {
         gold: args.gold_field.clone(),
         prediction: args.prediction_field.clone(),
     };
-    let tallies = tally(args, &fields, &options)?;
+    let mut further = Further::new(&args.metrics, args.bootstrap)?;
+    let tallies = tally(args, &fields, &options, &mut further)?;
+    let figures = further.figures(args.seed)?;
     let (scores, clean) = (tallies.scores(&options), tallies.clean(&options));
     let plots = args.plots.wanted();
-    let lines = lines::lines(&scores, clean.as_ref());
+    let mut lines = lines::lines(&scores, clean.as_ref());
+    if let Some(figures) = &figures {
+        lines += "\n";
+        lines += &further::lines(figures);
+    }
     let asked = args.json || args.out_file.is_some() || args.csv.is_some();
     if !(asked || args.markdown.is_some() || plots) {
         return stage::emit(&lines);
@@ -197,6 +223,7 @@ pub fn run(args: &Args) -> Result<(), StageError> {
             scores,
             clean,
             groups: &groups,
+            metrics: figures.as_ref(),
             predictions: FileRecord::of(&args.pred_file)?,
             smoltune: env!("CARGO_PKG_VERSION"),
         };
@@ -235,11 +262,17 @@ fn write_or_print(path: &Path, text: &str) -> Result<bool, StageError> {
 }
 
 /// Scores the file block by block, and writes the scores of each row where they are asked for.
-fn tally(args: &Args, fields: &Fields, options: &ScoreOptions) -> Result<Tallies, StageError> {
+fn tally(
+    args: &Args,
+    fields: &Fields,
+    options: &ScoreOptions,
+    further: &mut Further,
+) -> Result<Tallies, StageError> {
     let mut tallies = Tallies::default();
     let mut per_row = args.per_row.as_deref().map(TextFile::create).transpose()?;
     let mut done = 0;
     for_each_block(&args.pred_file, fields, BLOCK, &mut |block| {
+        further.push(&block)?;
         let scores = score_predictions(&block, options);
         for (row, score) in block.iter().zip(&scores) {
             tallies.push(row, score);

@@ -285,3 +285,39 @@ fn a_threshold_that_floats_miss_is_shown_both_ways() {
     ));
     assert!(!original.contains("whole numbers"));
 }
+
+#[test]
+fn further_metrics_have_signatures_and_intervals() {
+    let rows = br#"{"gold":"the cat sat on the mat","prediction":"the cat sat on a mat"}
+{"gold":"hello","prediction":"hello"}
+"#;
+    let args = ["--metrics", "bleu,squad_em", "--bootstrap", "200"];
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(evaluate(rows, &[&args[..], &["--json"]].concat()))).unwrap();
+    let bleu = &json["metrics"]["bleu"];
+    // sacrebleu's corpus_bleu of these two rows.
+    assert!(
+        (bleu["score"].as_f64().unwrap() - 54.11).abs() < 0.005,
+        "{bleu}"
+    );
+    assert!(
+        bleu["signature"]
+            .as_str()
+            .unwrap()
+            .starts_with("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|")
+    );
+    let ends = bleu["interval"].as_array().unwrap();
+    assert!(ends[0].as_f64() < bleu["score"].as_f64() && bleu["score"].as_f64() < ends[1].as_f64());
+    // SQuAD leaves articles out, so "on the mat" is "on a mat".
+    assert_eq!(json["metrics"]["squad_em"]["score"], 1.0);
+    let lines = stdout(evaluate(rows, &args));
+    assert!(
+        lines.contains("-- Further Metrics --\nbleu: 54.11"),
+        "{lines}"
+    );
+    let output = evaluate(rows, &["--metrics", "bleurt"])
+        .code(2)
+        .get_output()
+        .clone();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("chrf++"));
+}
