@@ -51,8 +51,11 @@ pub struct Args {
     /// Write a report here: one HTML page that needs no network
     #[arg(long, alias = "report", value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Write verdict and tables here as Markdown, for a pull request
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
     /// Title of the report
-    #[arg(long, requires = "html")]
+    #[arg(long)]
     pub title: Option<String>,
     /// Training log to draw in the report; found beside the second system's adapter if not given
     #[arg(long, alias = "train_log", value_name = "FILE")]

@@ -46,9 +46,9 @@ enum Output<'a> {
 pub fn run(args: &Args) -> Result<(), StageError> {
     let files = args.files()?;
     let (first, others) = (&files[0], &files[1..]);
-    if args.html.is_some() && others.len() > 1 {
+    if (args.html.is_some() || args.markdown.is_some()) && others.len() > 1 {
         return Err(StageError::usage(
-            "--html shows one comparison: give two files, not more",
+            "--html and --markdown show one comparison: give two files, not more",
         ));
     }
     let extras = args.extras();
@@ -63,9 +63,14 @@ pub fn run(args: &Args) -> Result<(), StageError> {
     if let Some(path) = &args.out_file {
         write_json(path, &output)?;
     }
-    if let (Some(path), [comparison]) = (&args.html, comparisons.as_slice()) {
-        let title = args.title.as_deref().unwrap_or("Before and after");
-        write_text(path, &report::render(&comparison.report(title)))?;
+    if let [comparison] = comparisons.as_slice() {
+        let data = || comparison.report(args.title.as_deref().unwrap_or("Before and after"));
+        if let Some(path) = &args.html {
+            write_text(path, &report::render(&data()))?;
+        }
+        if let Some(path) = &args.markdown {
+            write_text(path, &report::render_markdown(&data()))?;
+        }
     }
     if args.json {
         emit_json(&output)?;

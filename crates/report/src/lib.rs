@@ -57,12 +57,14 @@ mod data;
 mod embed;
 mod figures;
 mod format;
+mod markdown;
 mod marks;
 mod page;
 mod rows;
 mod table;
 
 pub use data::{Provenance, ReportData, ReportRow, TrainPoint};
+pub use markdown::render_markdown;
 pub use page::render;
 /// Scores and statistics, whose types [`ReportData`] holds.
 pub use textmetrics;

@@ -43,12 +43,15 @@ fn body(data: &ReportData) -> Markup {
             h2 { "Row by row" }
             p { "Where the difference comes from, by token F1: a few large changes, or many small ones?" }
             div.pair { (figures::waterfall(&data.rows)) (figures::scatter(&data.rows)) }
+            (figures::categories(&data.rows))
+            div.halves { (figures::histogram(&data.rows)) (figures::lengths(&data.rows)) }
         }
         @if !data.training.is_empty() {
             section {
                 h2 { "Training" }
                 p { "The loss on the way from one to the other." }
                 (figures::training(&data.training))
+                (figures::learning_rate(&data.training))
             }
         }
         (rows::examples(&data.rows))

@@ -358,3 +358,27 @@ fn a_gain_from_length_alone_is_told() {
     );
     assert!(control["matched_delta"].as_f64() < figures["metrics"]["f1"]["delta"].as_f64());
 }
+
+#[test]
+fn markdown_for_a_pull_request() {
+    let case = Case::new();
+    let (a, b) = (
+        case.answers("a.jsonl", 15, 3),
+        case.answers("b.jsonl", 15, 8),
+    );
+    let path = case.0.path().join("report.md");
+    compare()
+        .args([&a, &b])
+        .arg("--markdown")
+        .arg(&path)
+        .args(["--title", "a | b <script>"])
+        .assert()
+        .success();
+    let text = fs::read_to_string(&path).expect("written");
+    assert!(text.starts_with("# a \\| b \\<script\\>\n"), "{text}");
+    assert!(
+        text.contains("| Exact match | 0.2000 | 0.5333 | +0.3333 |"),
+        "{text}"
+    );
+    assert!(text.contains("| 0.0625 |"), "{text}");
+}

@@ -54,6 +54,45 @@ pub(crate) fn training(points: &[TrainPoint]) -> Markup {
     }
 }
 
+/// The learning rate at each step; nothing where the log has none.
+pub(crate) fn learning_rate(points: &[TrainPoint]) -> Markup {
+    let rates = series(points, |p| p.lr);
+    let high = rates.iter().fold(0.0_f64, |most, (_, lr)| most.max(*lr));
+    if high <= 0.0 {
+        return html! {};
+    }
+    let last = rates
+        .iter()
+        .fold(2.0_f64, |most, (step, _)| most.max(*step));
+    let x = Axis {
+        low: 1.0,
+        high: last,
+        from: 50.0,
+        to: 985.0,
+    };
+    let y = Axis {
+        low: 0.0,
+        high,
+        from: 110.0,
+        to: 14.0,
+    };
+    html! {
+        figure.card {
+            h3 { "Learning rate" }
+            svg viewBox="0 0 1000 134" role="img" aria-label="Learning rate by step" {
+                @for tick in [0.0, high] {
+                    line.grid x1="50" x2="985" y1=(at(y.at(tick))) y2=(at(y.at(tick))) {}
+                    text x="42" y=(at(y.at(tick) + 4.0)) text-anchor="end" { (format!("{tick:.0e}")) }
+                }
+                @for tick in x.ticks(10).0.into_iter().filter(|t| t.fract() == 0.0) {
+                    text x=(at(x.at(tick))) y="128" text-anchor="middle" { (tick) }
+                }
+                path.line d=(path(&rates, &x, &y)) {}
+            }
+        }
+    }
+}
+
 fn series(points: &[TrainPoint], of: impl Fn(&TrainPoint) -> Option<f64>) -> Vec<(f64, f64)> {
     let finite = points.iter().filter_map(|p| Some((p.step as f64, of(p)?)));
     finite.filter(|(_, loss)| loss.is_finite()).collect()

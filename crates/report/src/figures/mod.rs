@@ -2,10 +2,16 @@
 //! they follow light, dark and print.
 
 mod axis;
+mod categories;
 mod curve;
 mod forest;
+mod histogram;
+mod length;
 mod per_row;
 
-pub(crate) use curve::training;
+pub(crate) use categories::categories;
+pub(crate) use curve::{learning_rate, training};
 pub(crate) use forest::forest;
+pub(crate) use histogram::histogram;
+pub(crate) use length::lengths;
 pub(crate) use per_row::{scatter, waterfall};

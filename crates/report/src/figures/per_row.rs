@@ -111,7 +111,7 @@ fn dots(rows: &[&ReportRow], class: &str, x: &Axis, y: &Axis) -> String {
 }
 
 /// At most [`MOST_MARKS`] items, evenly chosen.
-fn thin<T>(items: &[T]) -> Vec<&T> {
+pub(super) fn thin<T>(items: &[T]) -> Vec<&T> {
     items
         .iter()
         .step_by(items.len().div_ceil(MOST_MARKS).max(1))
