@@ -2,14 +2,15 @@
 //! row.
 //!
 //! The decision this crate embodies: *a report is one file that will still open in ten years*. It
-//! has no script, no link to another host, no font and no image of its own: text, one style sheet
-//! and drawings as inline SVG. Filters are radio buttons and CSS; rows fold with `<details>`. So it
+//! has no link to another host, no font and no image of its own: text, one style sheet, drawings as
+//! inline SVG, and one small script for the list of rows, without which the rest still reads. So it
 //! can be mailed, attached to a pull request, printed, and read without a network.
 //!
 //! It computes nothing: figures come from [`textmetrics::stats`], texts and scores from the caller,
 //! and [`render`] lays them out. Every text is written by a model or taken from a data set, so all
-//! of it is untrusted and escaped; a page cannot be made to run anything, for its own content
-//! security policy forbids scripts too.
+//! of it is untrusted and escaped; a page cannot be made to run anything else, for its own content
+//! security policy allows our script by its hash and no other. [`render_markdown`] gives the same in
+//! short for a pull request.
 //!
 //! ```
 //! use report::{ReportData, ReportRow, render};
