@@ -2,7 +2,10 @@
 
 use super::draw::Draw;
 use rayon::prelude::*;
-use textmetrics::stats::{Clusters, StatsError, equivalence, mcnemar, sign_flip, sign_test};
+use textmetrics::stats::{
+    Clusters, CompareOptions, Kind, MetricPair, StatsError, compare_paired_clustered, equivalence,
+    mcnemar, sign_flip, sign_test,
+};
 
 const ALPHA: f64 = 0.05;
 /// Random sign patterns of a sampled sign-flip test.
@@ -20,16 +23,25 @@ pub(crate) enum Test {
     SignFlipDespiteClusters,
     /// Equivalence within 0.05, where the true difference is exactly 0.05.
     Tost,
+    /// The same for rows that change all one way and rarely: a yes/no metric.
+    TostOfRates,
+    /// The same for a score that changes on few rows, as a whole.
+    TostOfFew,
+    /// The same where clusters change as one.
+    ClusteredTost,
 }
 
 impl Test {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::McNemar,
         Self::SignFlip,
         Self::Signs,
         Self::ClusteredSignFlip,
         Self::SignFlipDespiteClusters,
         Self::Tost,
+        Self::TostOfRates,
+        Self::TostOfFew,
+        Self::ClusteredTost,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -40,6 +52,9 @@ impl Test {
             Self::ClusteredSignFlip => "clustered sign-flip",
             Self::SignFlipDespiteClusters => "sign-flip, clusters ignored",
             Self::Tost => "TOST at its boundary",
+            Self::TostOfRates => "TOST, one yes/no answer in 20 gained",
+            Self::TostOfFew => "TOST, one score in 20 gained",
+            Self::ClusteredTost => "TOST, one cluster in 20 gained",
         }
     }
 
@@ -77,6 +92,9 @@ impl Test {
                 let differences: Vec<f64> = noise.map(|d| d + 0.05).collect();
                 equivalence(&differences, 0.05)?.p()
             }
+            Self::TostOfRates => gained(Kind::Binary, n, 1, &mut draw)?,
+            Self::TostOfFew => gained(Kind::Score, n, 1, &mut draw)?,
+            Self::ClusteredTost => gained(Kind::Score, n, 4, &mut draw)?,
         })
     }
 
@@ -93,6 +111,34 @@ impl Test {
             .sum::<Result<u64, _>>()?;
         Ok(found as f64 / repetitions as f64)
     }
+}
+
+/// The p-value of equivalence as a comparison gives it, where one cluster of up to `size` rows in 20 is gained and none
+/// lost.
+fn gained(kind: Kind, n: usize, size: usize, draw: &mut Draw) -> Result<f64, StatsError> {
+    let (mut after, mut cluster) = (Vec::with_capacity(n), Vec::with_capacity(n));
+    for number in 0.. {
+        let rows = (1 + draw.below(size)).min(n - after.len());
+        let value = if draw.coin(0.05) { 1.0 } else { 0.0 };
+        after.extend(std::iter::repeat_n(value, rows));
+        cluster.extend(std::iter::repeat_n([number], rows));
+        if after.len() == n {
+            break;
+        }
+    }
+    let before = vec![0.0; n];
+    let pair = MetricPair {
+        name: "score",
+        kind,
+        before: &before,
+        after: &after,
+    };
+    let options = CompareOptions {
+        resamples: 1,
+        ..CompareOptions::default()
+    };
+    let compared = compare_paired_clustered(&[pair], &Clusters::sharing(cluster), &options)?;
+    Ok(compared.metrics[0].p_equivalence.unwrap_or(1.0))
 }
 
 fn swapped_binary(draw: &mut Draw) -> f64 {

@@ -66,6 +66,15 @@ impl Clusters {
         self.count
     }
 
+    /// Rows of the largest cluster.
+    pub(super) fn largest(&self) -> usize {
+        let mut sizes = vec![0; self.count];
+        for &cluster in &self.of_row {
+            sizes[cluster] += 1;
+        }
+        sizes.into_iter().max().unwrap_or(0)
+    }
+
     /// The clusters of some of the rows, by row number, in that order. Row numbers beyond the last are left out.
     #[must_use]
     pub fn subset(&self, rows: impl IntoIterator<Item = usize>) -> Self {

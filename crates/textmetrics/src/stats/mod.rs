@@ -10,7 +10,7 @@
 //! | a yes/no metric changed? | exact McNemar | [`mcnemar`] |
 //! | a mean changed? | sign-flip permutation, exact up to [`EXACT_LIMIT`] changed rows | [`sign_flip`] |
 //! | more rows won than lost? | exact sign test | [`sign_test`] |
-//! | is there no difference that matters? | two one-sided tests (TOST) | [`equivalence`] |
+//! | is there no difference that matters? | two one-sided tests (TOST) | [`equivalence`], [`equivalence_of_rates`] |
 //! | how sure is a rate? | Wilson, or exact | [`wilson`], [`clopper_pearson`] |
 //! | how sure is a difference of rates? | Newcombe's paired score interval | [`newcombe_paired`] |
 //! | how sure is a mean difference? | bootstrap-t up to [`BOOTSTRAP_LIMIT`] rows, else Student t | [`mean_interval`] |
@@ -19,6 +19,8 @@
 //! | does the same model differ from itself? | noise floor of a repeated run | [`noise_floor`] |
 //! | a figure that is no mean of rows? | percentile bootstrap | [`percentile_bootstrap`] |
 //! | several metrics at once? | Holm | [`holm`] |
+//! | several candidates? | one family over candidates × metrics | [`compare_systems`] |
+//! | several seeds? | rows averaged over seeds, spread between them | [`mean_over_seeds`], [`seed_spread`] |
 //! | could this many rows have shown it? | power of the paired t test | [`minimal_detectable_effect`], [`rows_needed`] |
 //!
 //! [`compare_paired`] asks all of them for a list of metrics. Everything is a function of its input and a seed.
@@ -54,12 +56,13 @@ mod rng;
 mod rows;
 mod sign_flip;
 pub mod special;
+mod systems;
 mod verdict;
 
 pub use binomial::{exact_binomial_half, mcnemar, sign_test};
 pub use cluster::Clusters;
 pub use corpus::percentile_bootstrap;
-pub use equivalence::{Equivalence, equivalence};
+pub use equivalence::{Equivalence, equivalence, equivalence_of_rates};
 pub use error::StatsError;
 pub use holm::holm;
 pub use interval::{
@@ -75,4 +78,5 @@ pub use paired::{
 pub use power::{minimal_detectable_effect, paired_power, rows_needed};
 pub use rows::{RowsComparison, compare_rows, compare_rows_clustered};
 pub use sign_flip::{EXACT_LIMIT, SignFlip, sign_flip};
+pub use systems::{SeedSpread, compare_systems, mean_over_seeds, seed_spread};
 pub use verdict::Verdict;

@@ -102,8 +102,10 @@ pub struct MetricComparison {
     pub losses: u64,
     /// Exact sign test on wins against losses.
     pub p_sign: f64,
-    /// p-value of "no difference as large as [`CompareOptions::margin`]" (TOST); `None` for one row and without
-    /// variance. The verdict uses it adjusted by Holm over the metrics that have one.
+    /// p-value of "no difference as large as [`CompareOptions::margin`]": score tests for yes/no metrics
+    /// ([`equivalence_of_rates`](super::equivalence_of_rates)), else t tests, and the larger of both where fewer than
+    /// 30 rows changed. `None` for one row, without any change and without variance. The verdict uses it adjusted by
+    /// Holm over the metrics that have one.
     pub p_equivalence: Option<f64>,
     /// Standard deviation of the row differences.
     pub sd_delta: f64,
@@ -150,7 +152,7 @@ pub fn compare_paired(
     metrics: &[MetricPair<'_>],
     options: &CompareOptions,
 ) -> Result<PairedComparison, StatsError> {
-    compare(metrics, None, options)
+    compare_one_system(metrics, None, options)
 }
 
 /// [`compare_paired`] for rows that hang together: what is flipped, counted and resampled is the cluster. Where every
@@ -164,47 +166,96 @@ pub fn compare_paired_clustered(
     options: &CompareOptions,
 ) -> Result<PairedComparison, StatsError> {
     let rows = metrics.first().map_or(0, |m| m.before.len());
-    if clusters.rows() != rows {
-        return Err(StatsError::UnevenMetrics {
+    compare_one_system(metrics, clusters_of(rows, Some(clusters))?, options)
+}
+
+/// Clusters that fit the rows; `None` where every cluster is one row.
+pub(super) fn clusters_of(
+    rows: usize,
+    clusters: Option<&Clusters>,
+) -> Result<Option<&Clusters>, StatsError> {
+    match clusters {
+        Some(clusters) if clusters.rows() != rows => Err(StatsError::UnevenMetrics {
             metric: "clusters".into(),
             found: clusters.rows(),
             expected: rows,
-        });
+        }),
+        clusters => Ok(clusters.filter(|clusters| clusters.count() < rows)),
     }
-    let some = Some(clusters).filter(|clusters| clusters.count() < rows);
-    compare(metrics, some, options)
 }
 
-fn compare(
+fn compare_one_system(
     metrics: &[MetricPair<'_>],
     clusters: Option<&Clusters>,
     options: &CompareOptions,
 ) -> Result<PairedComparison, StatsError> {
-    let Some(n) = metrics.first().map(|m| m.before.len()) else {
-        return Err(StatsError::TooFewRows {
-            what: "comparison without metrics".into(),
-            needed: 1,
-        });
-    };
-    let plan = Plan::new(n as u64, metrics.len(), options)?;
-    let mut compared = Vec::with_capacity(metrics.len());
-    for metric in metrics {
-        check(metric, n)?;
-        compared.push(compare_one(metric, clusters, &plan, options)?);
+    let mut compared = compare_families(&[metrics], clusters, options)?;
+    Ok(compared.remove(0))
+}
+
+/// Every metric of every system, adjusted over all of them; one comparison a system.
+pub(super) fn compare_families(
+    systems: &[&[MetricPair<'_>]],
+    clusters: Option<&Clusters>,
+    options: &CompareOptions,
+) -> Result<Vec<PairedComparison>, StatsError> {
+    let first = systems.first().and_then(|metrics| metrics.first());
+    let n = first.map_or(0, |metric| metric.before.len());
+    let units = clusters.map_or(n, Clusters::count);
+    let claims = systems.iter().map(|metrics| metrics.len()).sum();
+    let plan = Plan::new(n, units, claims, options)?;
+    let mut compared = Vec::with_capacity(claims);
+    for metrics in systems {
+        for metric in *metrics {
+            check(metric, n)?;
+            compared.push(compare_one(metric, clusters, &plan, options)?);
+        }
     }
+    adjust(&mut compared, n, options)?;
+    let mut rest = compared.into_iter();
+    systems
+        .iter()
+        .map(|metrics| {
+            let metrics: Vec<_> = rest.by_ref().take(metrics.len()).collect();
+            summed_up(n, clusters, metrics, options)
+        })
+        .collect()
+}
+
+/// Adjusted p-values, and what follows from them.
+fn adjust(
+    compared: &mut [MetricComparison],
+    n: usize,
+    options: &CompareOptions,
+) -> Result<(), StatsError> {
     let adjusted = holm(&compared.iter().map(|m| m.p).collect::<Vec<_>>())?;
-    let equivalent = adjusted_equivalence(&compared)?;
+    let equivalent = adjusted_equivalence(compared)?;
     for ((metric, p_holm), p_equivalence) in compared.iter_mut().zip(adjusted).zip(equivalent) {
         metric.p_holm = p_holm;
         metric.verdict = verdict::of_metric(metric, p_equivalence, options);
         metric.says = verdict::sentence(metric, n, options);
     }
-    let verdict = verdict::overall(&compared);
-    let says = verdict::overall_sentence(&compared, n, verdict, options);
+    Ok(())
+}
+
+fn summed_up(
+    n: usize,
+    clusters: Option<&Clusters>,
+    metrics: Vec<MetricComparison>,
+    options: &CompareOptions,
+) -> Result<PairedComparison, StatsError> {
+    if metrics.is_empty() {
+        return Err(StatsError::TooFewRows {
+            what: "comparison without metrics".into(),
+            needed: 1,
+        });
+    }
+    let verdict = verdict::overall(&metrics);
+    let says = verdict::overall_sentence(&metrics, n, verdict, options);
     Ok(PairedComparison {
         n,
         clusters: clusters.map(Clusters::count),
-        metrics: compared,
+        metrics,
         verdict,
         says,
     })
@@ -264,7 +315,10 @@ fn adjusted_equivalence(metrics: &[MetricComparison]) -> Result<Vec<Option<f64>>
 }
 
 #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
-fn pair_of_ends<S: Serializer>(ci: &Option<Interval>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn pair_of_ends<S: Serializer>(
+    ci: &Option<Interval>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     ci.map(|ci| [ci.lo, ci.hi]).serialize(serializer)
 }
 

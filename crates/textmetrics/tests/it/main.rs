@@ -4,6 +4,7 @@
 mod golden;
 mod length;
 mod merging;
+mod paired;
 mod properties;
 mod rouge_digest;
 mod sacrebleu;

@@ -2,7 +2,7 @@
 
 use super::super::binomial;
 use super::super::cluster::Clusters;
-use super::super::equivalence::equivalence;
+use super::super::equivalence::{equivalence, score_tests};
 use super::super::error::StatsError;
 use super::super::interval::{Interval, mean_interval, mean_sd, newcombe_paired};
 use super::super::plan::Plan;
@@ -35,8 +35,6 @@ pub(super) fn compare_one(
     let (p, test) = test_of(metric.kind, &units, wins, losses, options)?;
     let ci = interval_of(metric, &units, options)?;
     let (_, sd_unit) = mean_sd(&units.values);
-    // The spread that independent rows would need for this uncertainty of the mean.
-    let sd_planning = sd_unit * (differences.len() as f64 / units.values.len() as f64).sqrt();
     Ok(MetricComparison {
         name: metric.name.into(),
         before: mean_sd(metric.before).0,
@@ -54,25 +52,46 @@ pub(super) fn compare_one(
         ties: n - wins - losses,
         losses,
         p_sign: units.sign_test(),
-        p_equivalence: equivalence_of(&units.values, sd_unit, options.margin)?,
+        p_equivalence: equivalence_of(metric.kind, &units, sd_unit, options.margin)?,
         sd_delta,
-        mde: plan.mde(sd_planning),
-        rows_needed: plan.rows_needed(
-            metric.kind,
-            sd_planning,
-            (wins + losses) as f64 / n as f64,
-        )?,
+        mde: plan.mde(sd_unit),
+        rows_needed: plan.rows_needed(metric.kind, sd_unit, units.changed_share())?,
         verdict: Verdict::CannotTell,
         says: String::new(),
     })
 }
 
-/// Without variance the t statistic has no scale, and rows without any change are the verdict "same" already.
-fn equivalence_of(differences: &[f64], sd: f64, margin: f64) -> Result<Option<f64>, StatsError> {
-    if differences.len() < 2 || sd == 0.0 {
+/// Below this many changed units the spread that a t test estimates is too small to claim sameness by.
+const FEW_CHANGED: usize = 30;
+
+/// The p-value of "no difference as large as the margin"; `None` where nothing bounds what few changed units hide.
+/// Without any change there is nothing to test: the verdict is "same".
+fn equivalence_of(
+    kind: Kind,
+    units: &Units,
+    sd: f64,
+    margin: f64,
+) -> Result<Option<f64>, StatsError> {
+    let changed = units.changed();
+    if units.values.len() < 2 || changed == 0 {
         return Ok(None);
     }
-    equivalence(differences, margin).map(|both| Some(both.p()))
+    let scores = match kind {
+        Kind::Binary | Kind::Score => units.score_tests(margin),
+        Kind::Free => None,
+    };
+    if kind == Kind::Binary && !units.clustered {
+        return Ok(scores);
+    }
+    if sd == 0.0 {
+        return Ok(None);
+    }
+    let by_t = equivalence(&units.values, margin)?.p();
+    Ok(if changed < FEW_CHANGED {
+        scores.map(|p| p.max(by_t))
+    } else {
+        Some(by_t)
+    })
 }
 
 fn test_of(
@@ -137,6 +156,10 @@ struct Units {
     sums: Vec<f64>,
     /// Values whose mean is the mean of all rows, for whatever is asked of a mean.
     values: Vec<f64>,
+    /// Rows of all units.
+    rows: f64,
+    /// Rows of the largest unit: no sum of shares is larger.
+    largest: f64,
 }
 
 impl Units {
@@ -147,11 +170,15 @@ impl Units {
                 clustered: false,
                 sums: differences.to_vec(),
                 values: differences.to_vec(),
+                rows: differences.len() as f64,
+                largest: 1.0,
             },
             Some(clusters) => Self {
                 clustered: true,
                 sums: clusters.sums(differences).into_iter().map(whole).collect(),
                 values: clusters.linearised(differences),
+                rows: differences.len() as f64,
+                largest: clusters.largest() as f64,
             },
         }
     }
@@ -159,5 +186,25 @@ impl Units {
     fn sign_test(&self) -> f64 {
         let count = |keep: fn(&f64) -> bool| self.sums.iter().filter(|d| keep(d)).count() as u64;
         binomial::sign_test(count(|d| *d > 0.0), count(|d| *d < 0.0))
+    }
+    fn changed(&self) -> usize {
+        self.sums.iter().filter(|d| **d != 0.0).count()
+    }
+
+    fn changed_share(&self) -> f64 {
+        self.changed() as f64 / self.sums.len() as f64
+    }
+
+    /// Score tests of equivalence on the units, each as a part of the largest. `None` where a margin this wide can
+    /// exclude nothing.
+    fn score_tests(&self, margin: f64) -> Option<f64> {
+        let part = |keep: fn(&f64) -> bool| {
+            let kept = self.sums.iter().filter(|d| keep(d));
+            kept.map(|d| d.abs()).sum::<f64>() / self.largest
+        };
+        let units = self.sums.len() as f64;
+        let margin = margin * self.rows / (units * self.largest);
+        (margin < 1.0)
+            .then(|| score_tests(part(|d| *d > 0.0), part(|d| *d < 0.0), units, margin).p())
     }
 }
