@@ -16,6 +16,7 @@ const SAMPLES: usize = 5;
 /// Compare predictions row by row: is the second file better, and how sure is that?
 #[derive(Debug, Clone, Parser)]
 #[command(name = "compare", version)]
+#[expect(clippy::struct_excessive_bools, reason = "one a flag")]
 pub struct Args {
     /// Predictions of the first system, then of one or more others; one JSON object a line
     #[arg(value_name = "FILE", conflicts_with_all = ["baseline_jsonl", "lora_jsonl"])]
@@ -63,7 +64,10 @@ pub struct Args {
     /// A second run of the first system: says which changes are no larger than its own noise
     #[arg(long, value_name = "FILE")]
     pub repeat: Option<PathBuf>,
-    /// Compare the rows that both files have, and leave out the others
+    /// The later files are runs of one recipe with several seeds: compare their average, and show the spread
+    #[arg(long, conflicts_with_all = ["html", "markdown", "repeat", "samples", "baseline_jsonl"])]
+    pub seeds: bool,
+    /// Compare the rows that all files have, and leave out the others
     #[arg(long)]
     pub intersect: bool,
     /// Which rows hang together and count as one in tests and intervals

@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use evaluate::{Prediction, load_predictions, score_predictions};
+use evaluate::Prediction;
 use report::{Provenance, ReportData, ReportRow, TrainPoint};
 use serde::Serialize;
 use stage::{FileRecord, OrExit, StageError};
 use textmetrics::stats::{
     Clusters, CompareOptions, LengthControl, NoiseFloor, PairedComparison, RowsComparison,
-    StatsError, compare_rows_clustered,
+    StatsError, compare_rows_systems,
 };
 use textmetrics::{RowScore, ScoreOptions};
 
 use crate::clusters::ClusterBy;
 use crate::controls;
-use crate::join::{Join, JoinedBy, Unmatched, join};
+use crate::join::{JoinedBy, Unmatched};
 use crate::provenance;
+use crate::read::{Joined, Pair, read};
 
 /// What [`build`] needs besides the two files.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +57,9 @@ pub struct Comparison {
     /// and at least two are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clean: Option<PairedComparison>,
+    /// Candidates whose claims were adjusted together, this one among them.
+    #[serde(skip_serializing_if = "one")]
+    pub candidates: usize,
     /// Whether changes of token F1 and ROUGE-Lsum are changes of length.
     pub length_control: BTreeMap<&'static str, LengthControl>,
     /// What a second run of the first system changed, by metric.
@@ -94,54 +98,73 @@ pub struct Comparison {
 /// Bad data (exit 3): a file that is missing, empty or malformed, or rows that do not match (all of
 /// them, with [`Extras::intersect`]). Usage (exit 2): options out of range.
 pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison, StageError> {
-    let (first, second) = (load_predictions(before)?, load_predictions(after)?);
-    let Joined {
-        first,
-        second,
-        by,
-        unmatched,
-    } = joined((before, first), (after, second), extras.intersect)?;
-    let left_out = !unmatched.is_empty();
-    let (scores_before, scores_after) = (
-        score_predictions(&first, &extras.score),
-        score_predictions(&second, &extras.score),
-    );
-    let clusters = extras.clusters.of(&first);
-    let figures = compare_rows_clustered(&scores_before, &scores_after, &clusters, &extras.stats)
-        .or_usage()?;
-    let clean = clean(
-        [&first, &second],
-        [&scores_before, &scores_after],
-        &clusters,
-        &extras.stats,
-    )
-    .or_usage()?;
-    let identical = !left_out
-        && first
-            .iter()
-            .zip(&second)
-            .all(|(a, b)| a.prediction == b.prediction);
-    let length_control = controls::lengths(
-        [&first, &second],
-        [&scores_before, &scores_after],
-        &extras.stats,
-    )
-    .or_usage()?;
+    let mut built = build_all(before, &[after.to_path_buf()], extras)?;
+    Ok(built.remove(0))
+}
+
+/// [`build`] for several files against the first: over the rows that all of them have, and with p-values adjusted over
+/// files and metrics.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_all(
+    before: &Path,
+    afters: &[PathBuf],
+    extras: &Extras,
+) -> Result<Vec<Comparison>, StageError> {
+    let joined = read(before, afters, extras)?;
+    let first = joined.scores.first().map_or(&[][..], |scores| scores);
+    let candidates: Vec<&[RowScore]> = joined.scores[1..].iter().map(Vec::as_slice).collect();
+    let clusters = extras.clusters.of(&joined.files[0]);
+    let figures = compare_rows_systems(first, &candidates, &clusters, &extras.stats).or_usage()?;
+    let clean = clean(&joined, &clusters, &extras.stats).or_usage()?;
     let repeat = extras.repeat.as_deref();
     let noise_floor = repeat
         .map(|repeat| noise_floor(before, repeat, extras))
         .transpose()?;
-    let rows = first
-        .into_iter()
-        .zip(second)
-        .zip(scores_before.into_iter().zip(scores_after));
+    let found = figures.into_iter().zip(clean).enumerate();
+    found
+        .map(|(at, (figures, clean))| {
+            let found = Found {
+                figures,
+                clean,
+                noise_floor: noise_floor.clone(),
+            };
+            one_comparison(before, &afters[at], &joined.pair(at), found, extras)
+        })
+        .collect()
+}
+
+/// What was found for one candidate together with the others.
+struct Found {
+    figures: RowsComparison,
+    clean: Option<PairedComparison>,
+    noise_floor: Option<BTreeMap<&'static str, NoiseFloor>>,
+}
+
+fn one_comparison(
+    before: &Path,
+    after: &Path,
+    pair: &Pair<'_>,
+    found: Found,
+    extras: &Extras,
+) -> Result<Comparison, StageError> {
+    let same = |(a, b): (&Prediction, &Prediction)| a.prediction == b.prediction;
+    let identical = pair.unmatched.is_empty() && pair.rows[0].iter().zip(pair.rows[1]).all(same);
+    let length_control = controls::lengths(pair.rows, pair.scores, &extras.stats).or_usage()?;
+    let rows = pair.rows[0].iter().zip(pair.rows[1]);
+    let scores = pair.scores[0].iter().zip(pair.scores[1]);
+    let rows = rows
+        .zip(scores)
+        .map(|((a, b), (score_a, score_b))| report_row(a.clone(), b.clone(), *score_a, *score_b));
     let origin = provenance::collect(before, after, extras.train_log.as_deref())?;
     Ok(Comparison {
         identical,
-        figures,
-        clean,
+        figures: found.figures,
+        clean: found.clean,
+        candidates: pair.candidates,
         length_control,
-        noise_floor,
+        noise_floor: found.noise_floor,
         before: System {
             name: origin.before,
             file: FileRecord::of(before)?,
@@ -150,52 +173,16 @@ pub fn build(before: &Path, after: &Path, extras: &Extras) -> Result<Comparison,
             name: origin.after,
             file: FileRecord::of(after)?,
         },
-        joined_by: by,
-        unmatched,
+        joined_by: pair.by,
+        unmatched: pair.unmatched.clone(),
         score_options: extras.score,
         seed: extras.stats.seed,
         resamples: extras.stats.resamples,
         smoltune: env!("CARGO_PKG_VERSION"),
-        rows: rows
-            .map(|((a, b), (score_a, score_b))| report_row(a, b, score_a, score_b))
-            .collect(),
+        rows: rows.collect(),
         options: extras.stats.clone(),
         training: origin.training,
         provenance: origin.blocks,
-    })
-}
-
-/// The rows of two files that answer the same questions, in the order of the first.
-struct Joined {
-    first: Vec<Prediction>,
-    second: Vec<Prediction>,
-    by: JoinedBy,
-    unmatched: Unmatched,
-}
-
-fn joined(
-    (before, first): (&Path, Vec<Prediction>),
-    (after, second): (&Path, Vec<Prediction>),
-    intersect: bool,
-) -> Result<Joined, StageError> {
-    let Join {
-        pairs,
-        by,
-        unmatched,
-    } = join(&first, &second);
-    if pairs.is_empty() || (!unmatched.is_empty() && !intersect) {
-        let files = ((before, first.len()), (after, second.len()));
-        return Err(mismatch(files.0, files.1, pairs.len(), by, &unmatched));
-    }
-    let (first, second) = pairs
-        .iter()
-        .map(|&(i, j)| (first[i].clone(), second[j].clone()))
-        .unzip();
-    Ok(Joined {
-        first,
-        second,
-        by,
-        unmatched,
     })
 }
 
@@ -205,29 +192,31 @@ fn noise_floor(
     repeat: &Path,
     extras: &Extras,
 ) -> Result<BTreeMap<&'static str, NoiseFloor>, StageError> {
-    let (first, again) = (load_predictions(before)?, load_predictions(repeat)?);
-    let joined = joined((before, first), (repeat, again), extras.intersect)?;
-    let scores = [joined.first, joined.second].map(|rows| score_predictions(&rows, &extras.score));
-    controls::noise([&scores[0], &scores[1]], &extras.stats).or_usage()
+    let joined = read(before, &[repeat.to_path_buf()], extras)?;
+    controls::noise(joined.pair(0).scores, &extras.stats).or_usage()
 }
 
-/// The comparison over the rows that neither file flags as seen in training.
+/// The comparisons over the rows that no file flags as seen in training, one a candidate.
 fn clean(
-    rows: [&[Prediction]; 2],
-    scores: [&[RowScore]; 2],
+    joined: &Joined,
     clusters: &Clusters,
     options: &CompareOptions,
-) -> Result<Option<PairedComparison>, StatsError> {
-    let kept: Vec<usize> = (0..rows[0].len())
-        .filter(|&i| rows.iter().all(|file| file[i].leak.is_none()))
-        .collect();
-    if kept.len() == rows[0].len() || kept.len() < 2 {
-        return Ok(None);
+) -> Result<Vec<Option<PairedComparison>>, StatsError> {
+    let rows = joined.files[0].len();
+    let unseen = |&i: &usize| joined.files.iter().all(|file| file[i].leak.is_none());
+    let kept: Vec<usize> = (0..rows).filter(unseen).collect();
+    if kept.len() == rows || kept.len() < 2 {
+        return Ok(vec![None; joined.files.len() - 1]);
     }
-    let [before, after] =
-        scores.map(|scores| -> Vec<RowScore> { kept.iter().map(|&i| scores[i]).collect() });
+    let scores: Vec<Vec<RowScore>> = joined
+        .scores
+        .iter()
+        .map(|scores| kept.iter().map(|&i| scores[i]).collect())
+        .collect();
+    let candidates: Vec<&[RowScore]> = scores[1..].iter().map(Vec::as_slice).collect();
     let clusters = clusters.subset(kept);
-    compare_rows_clustered(&before, &after, &clusters, options).map(|figures| Some(figures.all))
+    let figures = compare_rows_systems(&scores[0], &candidates, &clusters, options)?;
+    Ok(figures.into_iter().map(|found| Some(found.all)).collect())
 }
 
 fn report_row(
@@ -253,36 +242,12 @@ fn report_row(
     }
 }
 
-fn mismatch(
-    (before, n_before): (&Path, usize),
-    (after, n_after): (&Path, usize),
-    common: usize,
-    by: JoinedBy,
-    unmatched: &Unmatched,
-) -> StageError {
-    let Unmatched {
-        only_before,
-        only_after,
-        contradicting,
-        example,
-    } = unmatched;
-    let by = match by {
-        JoinedBy::Id => "id",
-        JoinedBy::Text => "instruction, context and gold",
-    };
-    let advice = if common == 0 {
-        "these files do not answer the same questions"
-    } else {
-        "compare files made from the same rows, or give --intersect to compare the common rows only"
-    };
-    StageError::bad_data(format!(
-        "rows do not match (joined by {by}): {common} in both, {only_before} only in {} (of {n_before}), \
-         {only_after} only in {} (of {n_after}), {contradicting} with the same id but another question or gold; \
-         for example {}; {advice}",
-        before.display(),
-        after.display(),
-        example.as_deref().unwrap_or("none"),
-    ))
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes the field by reference"
+)]
+fn one(candidates: &usize) -> bool {
+    *candidates == 1
 }
 
 impl Comparison {
@@ -311,6 +276,12 @@ impl Comparison {
             notes.push(format!(
                 "Rows left out: {} only in the first file, {} only in the second, {} with the same id but another question or gold.",
                 left.only_before, left.only_after, left.contradicting
+            ));
+        }
+        if self.candidates > 1 {
+            notes.push(format!(
+                "One of {} candidates: p is adjusted over all of them and their metrics.",
+                self.candidates
             ));
         }
         if let Some(clusters) = self.figures.all.clusters {

@@ -3,7 +3,7 @@
 //! Joins the rows of both files, scores them, and says for each metric whether the second system is
 //! better, how sure that is, and how many rows would be needed where nothing can be said. For people
 //! as a table and an HTML page, for scripts as JSON. More files than two: each is compared with the
-//! first.
+//! first, as candidates in one family or as seeds of one recipe.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -13,20 +13,23 @@ mod controls;
 mod join;
 mod plots;
 mod provenance;
+mod read;
 mod samples;
+mod seeds;
 mod table;
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 use stage::{StageError, emit, emit_json, write_json, write_text};
-use textmetrics::stats::Verdict;
+use textmetrics::stats::{PairedComparison, Verdict};
 
 pub use args::Args;
-pub use build::{Comparison, Extras, System, build};
+pub use build::{Comparison, Extras, System, build, build_all};
 pub use clusters::ClusterBy;
 pub use join::{JoinedBy, Unmatched};
 pub use samples::samples;
+pub use seeds::{SeedsComparison, build_seeds};
 pub use table::table;
 
 /// What `--json` prints: the comparison of two files, or one of each later file with the first.
@@ -52,10 +55,10 @@ pub fn run(args: &Args) -> Result<(), StageError> {
         ));
     }
     let extras = args.extras();
-    let comparisons: Vec<Comparison> = others
-        .iter()
-        .map(|other| build(first, other, &extras))
-        .collect::<Result<_, _>>()?;
+    if args.seeds {
+        return run_seeds(args, &build_seeds(first, others, &extras)?);
+    }
+    let comparisons = build_all(first, others, &extras)?;
     let output = match comparisons.as_slice() {
         [one] => Output::One(one),
         comparisons => Output::Many { comparisons },
@@ -91,6 +94,23 @@ pub fn run(args: &Args) -> Result<(), StageError> {
     Ok(())
 }
 
+fn run_seeds(args: &Args, comparison: &SeedsComparison) -> Result<(), StageError> {
+    if let Some(path) = &args.out_file {
+        write_json(path, comparison)?;
+    }
+    if args.json {
+        emit_json(comparison)?;
+    } else {
+        emit(&comparison.table())?;
+    }
+    let figures = &comparison.figures;
+    let groups = [Some(&figures.all), figures.short.as_ref()];
+    if args.fail_if_worse {
+        fail_if_worse(&groups, "the average of all runs", "the first file")?;
+    }
+    Ok(())
+}
+
 /// Fails where a metric says "worse", on all rows, on the short ones, or on those not seen in training.
 fn not_worse(comparison: &Comparison) -> Result<(), StageError> {
     let figures = &comparison.figures;
@@ -99,8 +119,16 @@ fn not_worse(comparison: &Comparison) -> Result<(), StageError> {
         figures.short.as_ref(),
         comparison.clean.as_ref(),
     ];
+    fail_if_worse(&groups, &comparison.after.name, &comparison.before.name)
+}
+
+fn fail_if_worse(
+    groups: &[Option<&PairedComparison>],
+    after: &str,
+    before: &str,
+) -> Result<(), StageError> {
     let worse: BTreeSet<&str> = groups
-        .into_iter()
+        .iter()
         .flatten()
         .flat_map(|group| &group.metrics)
         .filter(|metric| metric.verdict == Verdict::Worse)
@@ -110,9 +138,7 @@ fn not_worse(comparison: &Comparison) -> Result<(), StageError> {
         return Ok(());
     }
     Err(StageError::failed(format!(
-        "{} is worse than {} in {}",
-        comparison.after.name,
-        comparison.before.name,
+        "{after} is worse than {before} in {}",
         Vec::from_iter(worse).join(", ")
     )))
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use textmetrics::Metric;
-use textmetrics::stats::{MetricComparison, PairedComparison};
+use textmetrics::stats::{MetricComparison, PairedComparison, RowsComparison};
 
 use crate::Comparison;
 
@@ -15,26 +15,13 @@ pub fn table(comparison: &Comparison) -> String {
         "before: {}\nafter:  {}",
         comparison.before.name, comparison.after.name
     );
-    let all = &comparison.figures.all;
-    section(
+    sections(
         &mut out,
-        &format!("All {} rows", all.n),
-        all,
+        &comparison.figures,
+        comparison.score_options.short_thresh,
         comparison.options().alpha,
     );
-    if let Some(short) = comparison
-        .figures
-        .short
-        .as_ref()
-        .filter(|short| short.n < all.n)
-    {
-        let threshold = comparison.score_options.short_thresh;
-        let title = format!(
-            "{} rows with a short gold answer (at most {threshold} tokens)",
-            short.n
-        );
-        section(&mut out, &title, short, comparison.options().alpha);
-    }
+    let all = &comparison.figures.all;
     for note in comparison.notes() {
         let _ = writeln!(out, "\n{note}");
     }
@@ -47,12 +34,30 @@ pub fn table(comparison: &Comparison) -> String {
     out
 }
 
+/// The tables of all rows and of the short ones.
+pub(crate) fn sections(
+    out: &mut String,
+    figures: &RowsComparison,
+    short_thresh: usize,
+    alpha: f64,
+) {
+    let all = &figures.all;
+    section(out, &format!("All {} rows", all.n), all, alpha);
+    if let Some(short) = figures.short.as_ref().filter(|short| short.n < all.n) {
+        let title = format!(
+            "{} rows with a short gold answer (at most {short_thresh} tokens)",
+            short.n
+        );
+        section(out, &title, short, alpha);
+    }
+}
+
 fn section(out: &mut String, title: &str, comparison: &PairedComparison, alpha: f64) {
     let interval = format!("{:.0} % interval", (1.0 - alpha) * 100.0);
     let _ = writeln!(
         out,
-        "\n{title}\n{:<24} {:>7} {:>7} {:>8}  {:<18}  {:>7} {:>7}  {:<13} verdict",
-        "metric", "before", "after", "change", interval, "p", "adj. p", "won/tied/lost"
+        "\n{title}\n{:<24} {:>7} {:>7} {:>8}  {:<18}  {:>7} {:>7}  {:<13} {:>7}  verdict",
+        "metric", "before", "after", "change", interval, "p", "adj. p", "won/tied/lost", "MDE"
     );
     for metric in &comparison.metrics {
         let _ = writeln!(out, "{}", line(metric));
@@ -68,9 +73,12 @@ fn line(metric: &MetricComparison) -> String {
         || "-".into(),
         |ci| format!("[{:+.4}, {:+.4}]", ci.lo, ci.hi),
     );
+    let mde = metric
+        .mde
+        .map_or_else(|| "-".into(), |mde| format!("{mde:.4}"));
     let counts = format!("{}/{}/{}", metric.wins, metric.ties, metric.losses);
     format!(
-        "{label:<24} {:>7.4} {:>7.4} {:>+8.4}  {interval:<18}  {:>7} {:>7}  {counts:<13} {}",
+        "{label:<24} {:>7.4} {:>7.4} {:>+8.4}  {interval:<18}  {:>7} {:>7}  {counts:<13} {mde:>7}  {}",
         metric.before,
         metric.after,
         metric.delta,

@@ -2,7 +2,8 @@
 
 use super::stats::Statistics;
 use super::{
-    Better, Bleu, BleuStats, Chrf, ChrfStats, LengthRatio, Mean, Rate, Ratio, Repetition, Squad,
+    AccAtRouge, AccStats, Better, Bleu, BleuStats, Chrf, ChrfStats, Distinct, DistinctStats,
+    EditSimilarity, LengthRatio, Match, Mean, Rate, Ratio, Repetition, RougeF, RougeType, Squad,
     SquadScore, SquadVersion, TextMetric,
 };
 use rayon::prelude::*;
@@ -152,24 +153,58 @@ kinds! {
     Ratio, Ratio, Boxed<Ratio>, "a ratio of totals";
     Bleu, BleuStats, Box<Bleu>, "BLEU";
     Chrf, ChrfStats, Box<Chrf>, "chrF";
+    Acc, AccStats, Box<AccAtRouge>, "a rate of rows that reach a threshold";
+    Distinct, DistinctStats, Box<Distinct>, "distinct-n";
 }
 
-/// The names that [`parse`] knows.
+/// The names that [`parse`] knows; the threshold after the `@` may be any number from 0 to 1.
 pub fn names() -> Vec<&'static str> {
-    vec![
-        "bleu",
-        "chrf",
-        "chrf++",
-        "squad_em",
-        "squad_f1",
-        "squad2_em",
-        "squad2_f1",
-        "length_ratio",
-        "repetition",
-        "refusal",
-        "empty",
-    ]
+    NAMES.to_vec()
 }
+
+const NAMES: [&str; 41] = [
+    "exact",
+    "relaxed",
+    "token_f1",
+    "rouge1",
+    "rouge2",
+    "rouge3",
+    "rouge4",
+    "rouge5",
+    "rouge6",
+    "rouge7",
+    "rouge8",
+    "rouge9",
+    "rougeL",
+    "rougeLsum",
+    "rouge1_nostem",
+    "rouge2_nostem",
+    "rouge3_nostem",
+    "rouge4_nostem",
+    "rouge5_nostem",
+    "rouge6_nostem",
+    "rouge7_nostem",
+    "rouge8_nostem",
+    "rouge9_nostem",
+    "rougeL_nostem",
+    "rougeLsum_nostem",
+    "acc_rougeLsum@0.5",
+    "bleu",
+    "chrf",
+    "chrf++",
+    "squad_em",
+    "squad_f1",
+    "squad2_em",
+    "squad2_f1",
+    "edit_similarity",
+    "distinct_1",
+    "distinct_2",
+    "distinct_3",
+    "length_ratio",
+    "repetition",
+    "refusal",
+    "empty",
+];
 
 /// The metric of this name.
 ///
@@ -177,6 +212,9 @@ pub fn names() -> Vec<&'static str> {
 /// [`MetricError::Unknown`], which lists the names.
 pub fn parse(name: &str) -> Result<AnyMetric, MetricError> {
     let kind = match name {
+        "exact" => Kind::Mean(Box::new(Match::exact())),
+        "relaxed" => Kind::Mean(Box::new(Match::relaxed())),
+        "token_f1" => Kind::Mean(Box::new(Match::token_f1())),
         "bleu" => Kind::Bleu(Box::default()),
         "chrf" => Kind::Chrf(Box::default()),
         "chrf++" => Kind::Chrf(Box::new(Chrf::plus_plus())),
@@ -184,16 +222,46 @@ pub fn parse(name: &str) -> Result<AnyMetric, MetricError> {
         "squad_f1" => squad(SquadVersion::V1, SquadScore::F1),
         "squad2_em" => squad(SquadVersion::V2, SquadScore::Exact),
         "squad2_f1" => squad(SquadVersion::V2, SquadScore::F1),
+        "edit_similarity" => Kind::Mean(Box::new(EditSimilarity::default())),
         "length_ratio" => Kind::Ratio(Box::new(LengthRatio::default())),
         "repetition" => Kind::Ratio(Box::new(Repetition::default())),
         "refusal" => Kind::Mean(Box::new(Rate::refusal())),
         "empty" => Kind::Mean(Box::new(Rate::empty())),
-        _ => {
-            let name = name.to_owned();
-            return Err(MetricError::Unknown { name });
-        }
+        _ => numbered(name).ok_or_else(|| MetricError::Unknown { name: name.into() })?,
     };
     Ok(AnyMetric(kind))
+}
+
+/// A metric whose name holds a number.
+fn numbered(name: &str) -> Option<Kind> {
+    if let Some(threshold) = name.strip_prefix("acc_rougeLsum@") {
+        let threshold: f64 = threshold.parse().ok()?;
+        let fits = (0.0..=1.0).contains(&threshold);
+        return fits.then(|| Kind::Acc(Box::new(AccAtRouge::new(threshold))));
+    }
+    if let Some(n) = name.strip_prefix("distinct_") {
+        let n = digit(n).filter(|n| *n <= 3)?;
+        return Some(Kind::Distinct(Box::new(Distinct::new(n.into()))));
+    }
+    let name = name.strip_prefix("rouge")?;
+    let (which, stem) = match name.strip_suffix("_nostem") {
+        Some(which) => (which, false),
+        None => (name, true),
+    };
+    let which = match which {
+        "L" => RougeType::L,
+        "Lsum" => RougeType::Lsum,
+        n => RougeType::N(digit(n)?),
+    };
+    Some(Kind::Mean(Box::new(RougeF::new(which, stem))))
+}
+
+/// One digit from 1 to 9.
+fn digit(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        [digit @ b'1'..=b'9'] => Some(digit - b'0'),
+        _ => None,
+    }
 }
 
 fn squad(version: SquadVersion, score: SquadScore) -> Kind {

@@ -170,6 +170,25 @@ impl RougeScorer {
         self.ngram_score(n)
     }
 
+    /// ROUGE-Lsum over sentences in the place of lines: what `rouge_score` computes with `split_summaries=True`, once
+    /// its sentence splitter (nltk's Punkt, a model to download) has run. Any splitter may stand there.
+    ///
+    /// ```
+    /// use textmetrics::rouge::RougeScorer;
+    ///
+    /// let gold = ["The cat sat.", "It slept."];
+    /// let score = RougeScorer::new(true).score_sentences(&gold, &["It slept.", "The cat sat."]);
+    /// assert_eq!(score.f, 1.0);
+    /// ```
+    pub fn score_sentences(&mut self, gold: &[&str], prediction: &[&str]) -> Score {
+        // A line break within a sentence separates words, as any white space does.
+        let lines = |sentences: &[&str]| {
+            let lines: Vec<String> = sentences.iter().map(|s| s.replace('\n', " ")).collect();
+            lines.join("\n")
+        };
+        self.score(&lines(gold), &lines(prediction)).rouge_lsum
+    }
+
     fn read(&mut self, gold: &str, prediction: &str) {
         self.tokenizer.trim();
         self.tokenizer.read(gold, &mut self.gold);

@@ -76,7 +76,9 @@ pub use paired::{
     compare_paired_clustered,
 };
 pub use power::{minimal_detectable_effect, paired_power, rows_needed};
-pub use rows::{RowsComparison, compare_rows, compare_rows_clustered};
+pub use rows::{
+    RowsComparison, compare_rows, compare_rows_clustered, compare_rows_seeds, compare_rows_systems,
+};
 pub use sign_flip::{EXACT_LIMIT, SignFlip, sign_flip};
 pub use systems::{SeedSpread, compare_systems, mean_over_seeds, seed_spread};
 pub use verdict::Verdict;

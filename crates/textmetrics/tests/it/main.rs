@@ -1,6 +1,8 @@
 //! Tests of the public interface, without any file outside the crate.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod by_name;
+mod code_points;
 mod golden;
 mod length;
 mod merging;

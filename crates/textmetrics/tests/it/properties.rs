@@ -31,13 +31,19 @@ fn scored(rows: &[(String, String)], options: &ScoreOptions) -> Vec<RowScore> {
 
 proptest! {
     #[test]
-    fn merging_any_partition_gives_the_whole(rows in pairs(), cut in any::<prop::sample::Index>()) {
+    fn merging_any_partition_gives_the_whole(
+        rows in pairs(),
+        shards in prop::collection::vec(0usize..5, 40),
+        order in Just(vec![0usize, 1, 2, 3, 4]).prop_shuffle(),
+    ) {
         let options = ScoreOptions::default();
         let scores = scored(&rows, &options);
         let whole: Summary = scores.iter().collect();
-        let (left, right) = scores.split_at(cut.index(scores.len() + 1));
-        let mut merged: Summary = right.iter().rev().collect();
-        merged.merge(&left.iter().collect());
+        let mut merged = Summary::default();
+        for shard in order {
+            let rows = scores.iter().zip(&shards).filter(|(_, of)| **of == shard);
+            merged.merge(&rows.rev().map(|(score, _)| score).collect());
+        }
         prop_assert_eq!(&merged, &whole);
         for metric in Metric::ALL {
             let sum: f64 = scores.iter().map(|s| metric.of(s)).sum();
