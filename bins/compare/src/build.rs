@@ -261,6 +261,8 @@ impl Comparison {
             comparison: self.figures.clone(),
             options: self.options.clone(),
             score_options: self.score_options,
+            length_control: self.length_control.clone(),
+            noise_floor: self.noise_floor.clone().unwrap_or_default(),
             rows: self.rows.clone(),
             training: self.training.clone(),
             provenance: self.provenance.clone(),

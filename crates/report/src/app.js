@@ -76,7 +76,12 @@
     let [g, t] = [0, 0];
     const gap = (toGold, toText) => {
       const missing = gold.slice(g, toGold).trim(), extra = text.slice(t, toText);
-      if (/[\p{L}\p{N}]/u.test(missing)) parts.push(make("del", "", missing), " ");
+      if (/[\p{L}\p{N}]/u.test(missing)) {
+        if (t > 0) parts.push(" ");
+        parts.push(make("del", "", missing));
+        if (extra !== "" && !/^\s/.test(extra)) parts.push(" ");
+        else if (extra === "" && toText < text.length) parts.push(" ");
+      }
       if (/[\p{L}\p{N}]/u.test(extra)) {
         const [, left, middle, right] = extra.match(/^(\s*)([^]*?)(\s*)$/);
         parts.push(left, make("ins", "", middle), right);
@@ -245,7 +250,7 @@
     place.clear();
     view.forEach((row, i) => place.set(row, i));
     const all = rows.length.toLocaleString("en");
-    count.textContent = view.length === rows.length ? all + " rows" : view.length.toLocaleString("en") + " of " + all + " rows";
+    count.textContent = view.length === rows.length ? all + (rows.length === 1 ? " row" : " rows") : view.length.toLocaleString("en") + " of " + all + " rows";
     byId("none").hidden = view.length > 0;
     layout();
   };

@@ -1,6 +1,8 @@
 //! What a report is made from: plain data, no files.
 
-use textmetrics::stats::{CompareOptions, RowsComparison};
+use std::collections::BTreeMap;
+
+use textmetrics::stats::{CompareOptions, LengthControl, NoiseFloor, RowsComparison};
 use textmetrics::{RowScore, ScoreOptions};
 
 /// Everything that [`crate::render`] shows.
@@ -20,6 +22,10 @@ pub struct ReportData {
     pub options: CompareOptions,
     /// What the rows were scored with.
     pub score_options: ScoreOptions,
+    /// Whether differences are differences of length, by [name](textmetrics::Metric::name) of the metric; may be empty.
+    pub length_control: BTreeMap<&'static str, LengthControl>,
+    /// What a second run of the first system changed, by name of the metric; empty without such a run.
+    pub noise_floor: BTreeMap<&'static str, NoiseFloor>,
     /// One entry a row, in the order of the files.
     pub rows: Vec<ReportRow>,
     /// Points of the training log, if there was a training.

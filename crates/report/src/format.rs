@@ -19,6 +19,14 @@ pub(crate) fn signed(value: f64, decimals: usize) -> String {
     }
 }
 
+/// A number of rows.
+pub(crate) fn rows(n: usize) -> String {
+    match n {
+        1 => "1 row".into(),
+        n => format!("{n} rows"),
+    }
+}
+
 /// A p-value with four decimals.
 pub(crate) fn p(value: f64) -> String {
     if value < 0.0001 {
@@ -50,11 +58,11 @@ pub(crate) fn short_label(name: &str) -> &str {
     label.split_once(" (").map_or(label, |(short, _)| short)
 }
 
-/// `up`, `down` or `tie`: the class that colours a difference.
+/// `up`, `down` or `tie`: the class that colours a difference. One that is printed as 0.0000 has no direction.
 pub(crate) fn direction(delta: f64) -> &'static str {
     match delta {
-        d if d > 0.0 => "up",
-        d if d < 0.0 => "down",
+        d if d >= 0.000_05 => "up",
+        d if d <= -0.000_05 => "down",
         _ => "tie",
     }
 }
@@ -75,6 +83,10 @@ mod tests {
         assert_eq!(
             (signed(0.5, 2).as_str(), signed(-0.000_001, 3).as_str()),
             ("+0.50", "0.000")
+        );
+        assert_eq!(
+            [0.000_06, 0.000_04, -0.000_04, -0.000_06].map(direction),
+            ["up", "tie", "tie", "down"]
         );
         assert_eq!(
             (p(0.0625).as_str(), p(0.000_01).as_str()),

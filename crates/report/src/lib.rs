@@ -35,6 +35,7 @@
 //!     leak: None,
 //! };
 //! let options = CompareOptions::default();
+//! use std::collections::BTreeMap;
 //! let page = render(&ReportData {
 //!     title: "Capitals".into(),
 //!     before: "base".into(),
@@ -43,6 +44,8 @@
 //!     comparison: compare_rows(&[row.before_score], &[row.after_score], &options)?,
 //!     options,
 //!     score_options,
+//!     length_control: BTreeMap::new(),
+//!     noise_floor: BTreeMap::new(),
 //!     rows: vec![row],
 //!     training: vec![],
 //!     provenance: vec![],

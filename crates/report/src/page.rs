@@ -34,9 +34,9 @@ fn body(data: &ReportData) -> Markup {
         (tiles(data))
         section {
             h2 { "All metrics, all rows" }
-            p { (all.n) " rows, each answered by both systems. An interval that leaves out 0 on its own is no proof: the verdict goes by the p-value adjusted for looking at " (all.metrics.len()) " metrics." }
+            p { (format::rows(all.n)) ", each answered by both systems. An interval that leaves out 0 on its own is no proof: the verdict goes by the p-value adjusted for looking at " (all.metrics.len()) " metrics." }
             (table::metrics(all))
-            (figures::forest(all))
+            (figures::forest(all, &data.noise_floor))
         }
         (short(data.comparison.short.as_ref(), data.score_options.short_thresh, all.n))
         section {
@@ -44,7 +44,10 @@ fn body(data: &ReportData) -> Markup {
             p { "Where the difference comes from, by token F1: a few large changes, or many small ones?" }
             div.pair { (figures::waterfall(&data.rows)) (figures::scatter(&data.rows)) }
             (figures::categories(&data.rows))
-            div.halves { (figures::histogram(&data.rows)) (figures::lengths(&data.rows)) }
+            div.halves {
+                (figures::histogram(&data.rows)) (figures::lengths(&data.rows))
+                (figures::matched(all, &data.length_control))
+            }
         }
         @if !data.training.is_empty() {
             section {
@@ -155,7 +158,7 @@ fn short(comparison: Option<&PairedComparison>, threshold: usize, all: usize) ->
         @if let Some(short) = comparison.filter(|short| short.n < all) {
             section {
                 h2 { "Short answers only" }
-                p { "The " (short.n) " rows whose gold answer has at most " (threshold) " words, adjusted among themselves. " (sentence(short)) }
+                p { "Only the gold answers of at most " (threshold) " words (" (format::rows(short.n)) "), adjusted among themselves. " (sentence(short)) }
                 (table::metrics(short))
             }
         }

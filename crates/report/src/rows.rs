@@ -33,7 +33,7 @@ pub(crate) fn examples(rows: &[ReportRow]) -> Markup {
         section.examples {
             h2 { "Every row" }
             div #browse hidden {
-                p { "Underlined words are those that ROUGE-L finds in the gold answer, in order. Keys: " kbd { "j" } " " kbd { "k" } " next and previous row, " kbd { "Enter" } " fold, " kbd { "/" } " search, " kbd { "d" } " differences." }
+                p { "Underlined words are those that ROUGE-L finds in the gold answer, in order. Among differences, struck-out words are only in the gold answer, boxed ones only in the system's. Keys: " kbd { "j" } " " kbd { "k" } " next and previous row, " kbd { "Enter" } " fold, " kbd { "/" } " search, " kbd { "d" } " differences." }
                 (controls(rows))
                 div #list role="list" aria-label="Rows" {}
                 p #none hidden { "No row fits these filters." }

@@ -1,7 +1,9 @@
 //! Differences with their intervals, one metric a line, around zero.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
-use textmetrics::stats::{MetricComparison, PairedComparison};
+use textmetrics::stats::{MetricComparison, NoiseFloor, PairedComparison};
 
 use super::axis::Axis;
 use crate::format::{self, at};
@@ -32,21 +34,29 @@ const NARROW: Layout = Layout {
 };
 
 /// The forest plot, in a wide and a narrow layout of which the style sheet shows one.
-pub(crate) fn forest(comparison: &PairedComparison) -> Markup {
+pub(crate) fn forest(
+    comparison: &PairedComparison,
+    noise: &BTreeMap<&'static str, NoiseFloor>,
+) -> Markup {
     html! {
         figure.card {
             h3 { "Difference with its interval" }
-            div.wide { (draw(comparison, &WIDE)) }
-            div.narrow { (draw(comparison, &NARROW)) }
+            div.wide { (draw(comparison, noise, &WIDE)) }
+            div.narrow { (draw(comparison, noise, &NARROW)) }
             figcaption {
                 "Right of the dashed line the second system is better. The shaded band is what this number of rows cannot be relied on to show: a true difference inside it is missed more often than one time in five."
+                @if !noise.is_empty() { " The dashed frame is what a second run of the first system changes by itself." }
             }
         }
     }
 }
 
-fn draw(comparison: &PairedComparison, layout: &Layout) -> Markup {
-    let x = domain(comparison, layout);
+fn draw(
+    comparison: &PairedComparison,
+    noise: &BTreeMap<&'static str, NoiseFloor>,
+    layout: &Layout,
+) -> Markup {
+    let x = domain(comparison, layout.left, layout.width - layout.right);
     let bottom = 8.0 + layout.line * comparison.metrics.len() as f64;
     let (ticks, decimals) = x.ticks(if layout.stacked { 4 } else { 8 });
     html! {
@@ -56,14 +66,20 @@ fn draw(comparison: &PairedComparison, layout: &Layout) -> Markup {
                 text x=(at(x.at(tick))) y=(at(bottom + 18.0)) text-anchor="middle" { (format::signed(tick, decimals)) }
             }
             @for (i, metric) in comparison.metrics.iter().enumerate() {
-                (one(metric, &x, 8.0 + layout.line * i as f64, layout))
+                (one(metric, noise.get(metric.name.as_str()), &x, 8.0 + layout.line * i as f64, layout))
             }
             line.zero x1=(at(x.at(0.0))) x2=(at(x.at(0.0))) y1="4" y2=(at(bottom)) {}
         }
     }
 }
 
-fn one(metric: &MetricComparison, x: &Axis, top: f64, layout: &Layout) -> Markup {
+fn one(
+    metric: &MetricComparison,
+    noise: Option<&NoiseFloor>,
+    x: &Axis,
+    top: f64,
+    layout: &Layout,
+) -> Markup {
     let y = if layout.stacked {
         top + 32.0
     } else {
@@ -74,6 +90,9 @@ fn one(metric: &MetricComparison, x: &Axis, top: f64, layout: &Layout) -> Markup
     html! {
         @if let Some((from, to)) = band {
             rect.band x=(at(from)) y=(at(y - 9.0)) width=(at(to - from)) height="18" rx="3" {}
+        }
+        @if let Some(noise) = noise {
+            rect.noise x=(at(x.at(-noise.bound))) y=(at(y - 7.0)) width=(at(x.at(noise.bound) - x.at(-noise.bound))) height="14" {}
         }
         @if layout.stacked {
             text.name x=(at(layout.left)) y=(at(top + 15.0)) { (format::short_label(&metric.name)) }
@@ -92,20 +111,25 @@ fn one(metric: &MetricComparison, x: &Axis, top: f64, layout: &Layout) -> Markup
     }
 }
 
-/// A range that holds every interval and zero, a little wider than needed.
-fn domain(comparison: &PairedComparison, layout: &Layout) -> Axis {
+/// A range that holds every interval and zero, a little wider than needed, between two pixels.
+pub(crate) fn domain(comparison: &PairedComparison, from: f64, to: f64) -> Axis {
     let ends = comparison.metrics.iter().flat_map(|m| {
         let (lo, hi) = m.ci.map_or((m.delta, m.delta), |ci| (ci.lo, ci.hi));
         [lo, hi, m.delta]
     });
-    let (low, high) = ends.fold((-0.02_f64, 0.02_f64), |(low, high), end| {
+    around_zero(ends, from, to)
+}
+
+/// A range that holds every value and zero, a little wider than needed, between two pixels.
+pub(super) fn around_zero(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Axis {
+    let (low, high) = values.fold((-0.02_f64, 0.02_f64), |(low, high), end| {
         (low.min(end), high.max(end))
     });
     let pad = 0.06 * (high - low);
     Axis {
         low: low - pad,
         high: high + pad,
-        from: layout.left,
-        to: layout.width - layout.right,
+        from,
+        to,
     }
 }

@@ -210,6 +210,14 @@ fn dark_print_and_without_javascript() {
     page.browser.press("Enter");
     page.browser.media("", "light");
     page.whole("light");
+    let matched = "[...document.querySelectorAll('figure h3')].some(h => h.textContent === 'The difference at matched length')";
+    assert_eq!(page.browser.eval(matched), json!(true));
+    assert!(
+        page.browser
+            .eval("document.querySelectorAll('rect.noise').length")
+            .as_u64()
+            > Some(0)
+    );
     page.browser.size(360, 800);
     page.whole("360");
     page.browser.size(768, 1024);
@@ -233,4 +241,81 @@ fn dark_print_and_without_javascript() {
         .call("DOM.querySelectorAll", &find("#list .row"));
     assert_eq!(found["nodeIds"].as_array().unwrap().len(), 0);
     page.whole("no-script");
+}
+
+/// Every visible text against the nearest background that is painted, as WCAG 2 asks: 4.5, and 3 for large letters.
+const FAINT: &str = r#"(() => {
+    const rgb = (colour) => (colour.match(/[\d.]+/g) || []).map(Number);
+    const light = (c) => { c /= 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+    const luminance = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
+    const behind = (node) => {
+        for (let at = node; at; at = at.parentElement) {
+            const found = rgb(getComputedStyle(at).backgroundColor);
+            if (found.length === 3 || found[3] === 1) return found;
+        }
+        return [255, 255, 255];
+    };
+    const faint = new Set(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    let seen = 0;
+    for (let text = walk.nextNode(); text; text = walk.nextNode()) {
+        const node = text.parentElement, style = getComputedStyle(node);
+        if (!text.data.trim() || !node.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+        if (["SCRIPT", "STYLE", "NOSCRIPT", "OPTION", "TITLE"].includes(node.nodeName.toUpperCase())) continue;
+        if (node.closest("label")?.previousElementSibling?.disabled) continue;
+        seen += 1;
+        const colour = rgb(node instanceof SVGElement ? style.fill : style.color);
+        const [a, b] = [luminance(colour), luminance(behind(node))].sort((x, y) => y - x);
+        const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+        const ratio = (a + 0.05) / (b + 0.05);
+        if (ratio < (large ? 3 : 4.5)) {
+            faint.add(ratio.toFixed(2) + " " + node.nodeName + "." + (node.getAttribute("class") || "") + " in ." + (node.parentElement.getAttribute("class") || "") + ": " + text.data.trim().slice(0, 30));
+        }
+    }
+    return seen < 100 ? ["only " + seen + " texts seen"] : [...faint];
+})()"#;
+
+#[test]
+fn text_can_be_told_from_its_background() {
+    let mut page = Page::open("contrast", &pages::small());
+    page.browser.size(1440, 900);
+    for scheme in ["light", "dark"] {
+        page.browser.media("", scheme);
+        page.browser
+            .eval("document.querySelector('.examples').scrollIntoView()");
+        page.browser.until("!!document.querySelector('#list .row')");
+        if scheme == "light" {
+            page.browser.press("j");
+            page.browser.press("Enter");
+            page.browser.press("d");
+        }
+        page.browser
+            .until("!!document.querySelector('.row.open del')");
+        assert_eq!(page.browser.eval(FAINT), json!([]), "{scheme}");
+        page.screenshot(&format!("{scheme}-differences"));
+    }
+    let crowded = "[...document.querySelectorAll('.text del')].filter(d => /\\S$/.test(d.previousSibling?.textContent || '')).length";
+    assert_eq!(
+        page.browser.eval(crowded),
+        json!(0),
+        "struck-out words stand apart"
+    );
+}
+
+#[test]
+fn a_page_of_one_or_two_rows_is_whole() {
+    for rows in [1, 2] {
+        let mut page = Page::open(&format!("bare-{rows}"), &pages::bare(rows));
+        for width in [360, 1440] {
+            page.browser.size(width, 900);
+            let wide = "document.documentElement.scrollWidth - innerWidth";
+            assert_eq!(page.browser.eval(wide), json!(0), "{rows} rows at {width}");
+        }
+        page.browser
+            .eval("document.querySelector('.examples').scrollIntoView()");
+        page.browser.until("!!document.querySelector('#list .row')");
+        let drawn = "[...document.querySelectorAll('svg *')].filter(n => [...n.attributes].some(a => /NaN|inf/i.test(a.value))).length";
+        assert_eq!(page.browser.eval(drawn), json!(0));
+        page.whole("page");
+        page.nothing_went_wrong();
+    }
 }

@@ -1,8 +1,10 @@
 //! Two reports: one as the quickstart makes it, and a large one of hostile and awkward texts.
 
 use report::{Provenance, ReportData, ReportRow, TrainPoint};
-use textmetrics::stats::{CompareOptions, compare_rows};
-use textmetrics::{ScoreOptions, score_row};
+use textmetrics::stats::{
+    CompareOptions, LengthControl, compare_rows, length_control, noise_floor,
+};
+use textmetrics::{Metric, ScoreOptions, score_row};
 
 /// Text that would run if it were markup.
 pub(crate) const ATTACK: &str = "</script><img src=x onerror=alert(1)><script>alert(2)</script><!-- **bold** [x](javascript:alert(3))";
@@ -79,6 +81,21 @@ fn row(i: usize, numbers: &mut Numbers, gold_words: usize) -> ReportRow {
     }
 }
 
+fn differences(rows: &[ReportRow], metric: Metric) -> Vec<f64> {
+    rows.iter()
+        .map(|row| metric.of(&row.after_score) - metric.of(&row.before_score))
+        .collect()
+}
+
+fn matched(rows: &[ReportRow], metric: Metric) -> Option<LengthControl> {
+    let words = |text: &str| (text.split_whitespace().count() as f64 + 1.0).ln();
+    let lengths: Vec<f64> = rows
+        .iter()
+        .map(|row| words(&row.after) - words(&row.before))
+        .collect();
+    length_control(&lengths, &differences(rows, metric), 0.95).unwrap()
+}
+
 fn data(title: &str, rows: Vec<ReportRow>) -> ReportData {
     let before: Vec<_> = rows.iter().map(|r| r.before_score).collect();
     let after: Vec<_> = rows.iter().map(|r| r.after_score).collect();
@@ -105,6 +122,21 @@ fn data(title: &str, rows: Vec<ReportRow>) -> ReportData {
         comparison: compare_rows(&before, &after, &options).unwrap(),
         options,
         score_options: ScoreOptions::default(),
+        length_control: [Metric::F1, Metric::RougeLsum]
+            .into_iter()
+            .filter_map(|metric| Some((metric.name(), matched(&rows, metric)?)))
+            .collect(),
+        noise_floor: Metric::ALL
+            .into_iter()
+            .map(|metric| {
+                // A second run that changed every tenth answer.
+                let changes = differences(&rows, metric).into_iter().enumerate();
+                let changes: Vec<f64> = changes
+                    .map(|(i, d)| if i.is_multiple_of(10) { d } else { 0.0 })
+                    .collect();
+                (metric.name(), noise_floor(&changes, 0.95).unwrap())
+            })
+            .collect(),
         rows,
         training: (1..=120).map(point).collect(),
         provenance: vec![
@@ -143,9 +175,15 @@ fn point(step: u64) -> TrainPoint {
 /// Fifteen rows, four of them with a short gold answer.
 pub(crate) fn small() -> ReportData {
     let mut numbers = Numbers(7);
-    let rows = (0..15)
+    let mut rows: Vec<_> = (0..15)
         .map(|i| row(i, &mut numbers, if i.is_multiple_of(4) { 5 } else { 40 }))
         .collect();
+    // Tuning made some answers shorter.
+    for row in rows.iter_mut().skip(1).step_by(3) {
+        let words: Vec<&str> = row.after.split_inclusive(' ').collect();
+        row.after = words[..words.len() - words.len() / 3].concat();
+        row.after_score = score_row(&row.gold, &row.after, &ScoreOptions::default());
+    }
     data("Quickstart: base and tuned on 15 rows", rows)
 }
 
@@ -176,5 +214,19 @@ pub(crate) fn large() -> ReportData {
     rows[0].id = Some(ATTACK.into());
     let mut data = data("Base and tuned on 1,500 rows", rows);
     data.notes.push(ATTACK.into());
+    data
+}
+
+/// What `rows` rows alone leave of the small page: no training, no categories.
+pub(crate) fn bare(rows: usize) -> ReportData {
+    let mut few = small().rows;
+    few.truncate(rows);
+    for row in &mut few {
+        row.category = None;
+    }
+    let mut data = data("A few rows", few);
+    data.training.clear();
+    data.provenance.clear();
+    data.noise_floor.clear();
     data
 }

@@ -1,5 +1,7 @@
 //! The page as a browser gets it.
 
+use std::collections::BTreeMap;
+
 use report::{Provenance, ReportData, ReportRow, TrainPoint, render};
 use textmetrics::stats::{CompareOptions, compare_rows};
 use textmetrics::{ScoreOptions, score_row};
@@ -37,6 +39,8 @@ fn data(answers: &[(&str, &str, &str)]) -> ReportData {
         comparison: compare_rows(&before, &after, &options).expect("valid"),
         options,
         score_options,
+        length_control: BTreeMap::new(),
+        noise_floor: BTreeMap::new(),
         rows,
         training: vec![TrainPoint {
             step: 1,

@@ -150,14 +150,19 @@ fn cannot_tell(metrics: &[MetricComparison], n: usize, effect: f64) -> String {
         open.filter_map(|m| m.rows_needed)
             .filter(|rows| *rows > n as u64)
     };
+    let from = if n == 1 {
+        "one row".into()
+    } else {
+        format!("{n} rows")
+    };
     match (rows().min(), rows().max()) {
         (Some(low), Some(high)) if low < high => format!(
-            "cannot tell from {n} rows: about {low} to {high} rows, depending on the metric, would be needed to see +{effect}"
+            "cannot tell from {from}: about {low} to {high} rows, depending on the metric, would be needed to see +{effect}"
         ),
         (Some(rows), _) => {
-            format!("cannot tell from {n} rows: about {rows} rows would be needed to see +{effect}")
+            format!("cannot tell from {from}: about {rows} rows would be needed to see +{effect}")
         }
-        _ => format!("cannot tell from {n} rows"),
+        _ => format!("cannot tell from {from}"),
     }
 }
 
