@@ -65,6 +65,8 @@ pub struct Comparison {
     /// What a second run of the first system changed, by metric.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<BTreeMap<&'static str, NoiseFloor>>,
+    /// What a reader must know besides the figures, in sentences.
+    pub notes: Vec<String>,
     /// The first system.
     pub before: System,
     /// The second system.
@@ -158,8 +160,9 @@ fn one_comparison(
         .zip(scores)
         .map(|((a, b), (score_a, score_b))| report_row(a.clone(), b.clone(), *score_a, *score_b));
     let origin = provenance::collect(before, after, extras.train_log.as_deref())?;
-    Ok(Comparison {
+    let mut comparison = Comparison {
         identical,
+        notes: Vec::new(),
         figures: found.figures,
         clean: found.clean,
         candidates: pair.candidates,
@@ -183,7 +186,9 @@ fn one_comparison(
         options: extras.stats.clone(),
         training: origin.training,
         provenance: origin.blocks,
-    })
+    };
+    comparison.notes = comparison.sentences();
+    Ok(comparison)
 }
 
 /// What a second run of the first system changed.
@@ -266,12 +271,11 @@ impl Comparison {
             rows: self.rows.clone(),
             training: self.training.clone(),
             provenance: self.provenance.clone(),
-            notes: self.notes(),
+            notes: self.notes.clone(),
         }
     }
 
-    /// What a reader must know besides the figures.
-    pub(crate) fn notes(&self) -> Vec<String> {
+    fn sentences(&self) -> Vec<String> {
         let left = &self.unmatched;
         let mut notes = Vec::new();
         if !left.is_empty() {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use evaluate::Prediction;
 use textmetrics::stats::{
-    CompareOptions, LengthControl, NoiseFloor, StatsError, TIE, length_control, noise_floor,
+    CompareOptions, LengthControl, MetricComparison, NoiseFloor, StatsError, TIE, Verdict,
+    length_control, noise_floor,
 };
 use textmetrics::{Metric, RowScore};
 
@@ -55,20 +56,46 @@ fn differences(metric: Metric, [before, after]: [&[RowScore]; 2]) -> Vec<f64> {
         .collect()
 }
 
+/// A metric at matched length, and a warning where its verdict may be one on length alone.
+fn matched(metric: &MetricComparison, control: &LengthControl) -> String {
+    let [low, high] = control.matched_ci;
+    let claimed = matches!(metric.verdict, Verdict::Better | Verdict::Worse);
+    let doubt = if claimed && low < 0.0 && high > 0.0 {
+        " This interval holds 0: the change may be one of length alone."
+    } else {
+        ""
+    };
+    format!(
+        "{} where answers are as long as before: {:+.4} [{low:+.4}, {high:+.4}]; changes of score and of length correlate with r = {:.2} (Spearman {:.2}).{doubt}",
+        label(&metric.name),
+        control.matched_delta,
+        control.pearson,
+        control.spearman
+    )
+}
+
+/// What a person calls the metric.
+fn label(name: &str) -> &str {
+    let metric = Metric::ALL.iter().find(|metric| metric.name() == name);
+    metric.map_or(name, |metric| metric.label())
+}
+
 /// Both in words.
 pub(crate) fn notes(comparison: &Comparison) -> Vec<String> {
     let mut notes = Vec::new();
-    for (metric, control) in &comparison.length_control {
-        let [low, high] = control.matched_ci;
-        notes.push(format!(
-            "{metric} at matched length: {:+.4} [{low:+.4}, {high:+.4}]; its change and the change of length correlate with r = {:.2} (Spearman {:.2}).",
-            control.matched_delta, control.pearson, control.spearman
-        ));
+    for (name, control) in &comparison.length_control {
+        notes.extend(
+            comparison
+                .figures
+                .all
+                .metric(name)
+                .map(|metric| matched(metric, control)),
+        );
     }
     if let Some(floor) = &comparison.noise_floor {
         let moved = comparison.figures.all.metrics.iter().filter_map(|metric| {
             let floor = floor.get(metric.name.as_str())?;
-            Some((metric.name.as_str(), metric.delta.abs() <= floor.bound))
+            Some((label(&metric.name), metric.delta.abs() <= floor.bound))
         });
         let (within, beyond): (Vec<_>, Vec<_>) = moved.partition(|(_, within)| *within);
         let names = |of: Vec<(&str, bool)>| {

@@ -96,10 +96,17 @@ fn name(path: &Path, manifest: Option<&Manifest>) -> String {
         return file();
     };
     match (&manifest.model, &manifest.adapter) {
-        (Some(model), Some(adapter)) => format!("{model} with the adapter {adapter}"),
-        (Some(model), None) => model.clone(),
+        (Some(model), Some(adapter)) => format!("{} with the adapter {adapter}", model_name(model)),
+        (Some(model), None) => model_name(model).to_owned(),
         _ => file(),
     }
+}
+
+/// A GGUF file without its folders, which say nothing of the model; the whole path stands among the facts.
+fn model_name(model: &str) -> &str {
+    let file = Path::new(model).file_name().and_then(|name| name.to_str());
+    file.filter(|name| name.to_ascii_lowercase().ends_with(".gguf"))
+        .unwrap_or(model)
 }
 
 fn facts(

@@ -22,7 +22,7 @@ pub fn table(comparison: &Comparison) -> String {
         comparison.options().alpha,
     );
     let all = &comparison.figures.all;
-    for note in comparison.notes() {
+    for note in &comparison.notes {
         let _ = writeln!(out, "\n{note}");
     }
     let verdict = if comparison.identical {

@@ -329,7 +329,7 @@ fn a_second_run_gives_the_noise_floor() {
     // Four rows of forty changed by 1: 1.96 standard deviations of sqrt(4) / 40.
     assert!((em["bound"].as_f64().expect("a number") - 1.959_964 * 0.05).abs() < 1e-6);
     run().assert().success().stdout(predicates::str::contains(
-        "Within what a second run of the first system changes by itself: em, ",
+        "Within what a second run of the first system changes by itself: Exact match",
     ));
     let other = case.answers("other.jsonl", 39, 20);
     compare()
@@ -357,6 +357,26 @@ fn a_gain_from_length_alone_is_told() {
         "{control}"
     );
     assert!(control["matched_delta"].as_f64() < figures["metrics"]["f1"]["delta"].as_f64());
+    let text = |of: &Value| of["notes"].to_string();
+    assert!(text(&figures).contains("where answers are as long as before"));
+    // Where a third of the answers kept their length, and with it their words, nothing else is left to explain.
+    let padded = |name: &str, extra: fn(usize) -> usize| {
+        let row = |i: usize| {
+            let words = if i % 2 == 0 {
+                "one two"
+            } else {
+                "one two three"
+            };
+            let prediction = format!("{words}{}", " pad".repeat(extra(i)));
+            json!({"instruction": format!("q{i}"), "gold": "one two three four", "prediction": prediction})
+        };
+        case.file(name, &(0..60).map(row).collect::<Vec<_>>())
+    };
+    let before = padded("before", |i| [4, 6, 5][i % 3]);
+    let after = padded("after", |i| [4, 3, i % 2][i % 3]);
+    let figures = json_of(compare().args([&before, &after]));
+    assert_eq!(figures["metrics"]["f1"]["verdict"], json!("better"));
+    assert!(text(&figures).contains("one of length alone"), "{figures}");
 }
 
 #[test]

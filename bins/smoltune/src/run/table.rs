@@ -30,6 +30,9 @@ pub(super) fn render(comparison: &Value) -> String {
             lines.push(row(name, metric));
         }
     }
+    for note in comparison["notes"].as_array().into_iter().flatten() {
+        lines.extend([String::new(), note.as_str().unwrap_or_default().to_owned()]);
+    }
     lines.join("\n")
 }
 
@@ -50,20 +53,17 @@ fn row(name: &str, metric: &Value) -> String {
         } else {
             format!("{p:.4}")
         },
-        if count("wins") + count("losses") == 0 {
-            "same on every row"
-        } else {
-            verdict(number("delta"), p)
-        },
+        verdict(metric),
     )
 }
 
-/// What may be said at the 5 % level after correction for testing several metrics.
-fn verdict(delta: f64, p: f64) -> &'static str {
-    match (p < 0.05, delta > 0.0) {
-        (true, true) => "better",
-        (true, false) => "worse",
-        _ => "cannot tell",
+/// The verdict of `compare`, in its shortest words.
+fn verdict(metric: &Value) -> String {
+    match metric["verdict"].as_str() {
+        Some("same") => "same on every row".into(),
+        Some("no_difference") => "no difference that matters".into(),
+        Some(word) => word.replace('_', " "),
+        None => "unknown".into(),
     }
 }
 
@@ -83,20 +83,22 @@ mod tests {
 
     #[test]
     fn a_table_says_what_can_be_said() {
-        let metric = |delta: f64, p: f64| {
+        let metric = |delta: f64, p: f64, verdict: &str| {
             json!({"before": 0.2, "after": 0.2 + delta, "delta": delta,
                    "ci": [delta - 0.05, delta + 0.05], "p": p, "p_holm": p,
-                   "wins": 5, "ties": 1, "losses": 2})
+                   "wins": 5, "ties": 1, "losses": 2, "verdict": verdict})
         };
-        let table = render(&json!({"n": 40, "metrics": {
-            "rouge1": {"before": 0.0, "after": 0.0, "delta": 0.0, "p_holm": 1.0, "wins": 0},
-           
-            "f1": metric(0.1, 0.001), "em": metric(0.01, 0.5), "rouge_l": metric(-0.1, 0.01)}}));
+        let table = render(&json!({"n": 40, "notes": ["Mind the length."], "metrics": {
+            "rouge1": {"before": 0.0, "after": 0.0, "delta": 0.0, "p_holm": 1.0, "verdict": "same"},
+            "rouge2": metric(0.001, 0.9, "no_difference"), "f1": metric(0.1, 0.001, "better"),
+            "em": metric(0.01, 0.5, "cannot_tell"), "rouge_l": metric(-0.1, 0.01, "worse")}}));
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[0].starts_with("40 held-out"));
         assert!(lines[3].starts_with("exact match") && lines[3].ends_with("cannot tell"));
         assert!(lines[4].starts_with("token F1") && lines[4].ends_with("better"));
         assert!(lines[5].ends_with("same on every row"));
-        assert!(lines[6].starts_with("ROUGE-L ") && lines[6].ends_with("worse"));
+        assert!(lines[6].ends_with("no difference that matters"));
+        assert!(lines[7].starts_with("ROUGE-L ") && lines[7].ends_with("worse"));
+        assert_eq!(lines[9], "Mind the length.");
     }
 }

@@ -35,6 +35,7 @@ pub(crate) fn training(points: &[TrainPoint]) -> Markup {
     let (x_ticks, y_ticks) = (x.ticks(10).0, y.ticks(5));
     html! {
         figure.card {
+            h3 { "Loss" }
             svg viewBox="0 0 1000 292" role="img" aria-label="Training loss by step" {
                 @for tick in y_ticks.0 {
                     line.grid x1="50" x2="985" y1=(at(y.at(tick))) y2=(at(y.at(tick))) {}
@@ -82,7 +83,7 @@ pub(crate) fn learning_rate(points: &[TrainPoint]) -> Markup {
             svg viewBox="0 0 1000 134" role="img" aria-label="Learning rate by step" {
                 @for tick in [0.0, high] {
                     line.grid x1="50" x2="985" y1=(at(y.at(tick))) y2=(at(y.at(tick))) {}
-                    text x="42" y=(at(y.at(tick) + 4.0)) text-anchor="end" { (format!("{tick:.0e}")) }
+                    text x="42" y=(at(y.at(tick) + 4.0)) text-anchor="end" { @if tick == 0.0 { "0" } @else { (format!("{tick:.0e}")) } }
                 }
                 @for tick in x.ticks(10).0.into_iter().filter(|t| t.fract() == 0.0) {
                     text x=(at(x.at(tick))) y="128" text-anchor="middle" { (tick) }

@@ -33,7 +33,7 @@ pub(crate) fn matched(
     let (ticks, decimals) = x.ticks(5);
     html! {
         @if !shown.is_empty() {
-            figure.card {
+            figure.card.across {
                 h3 { "The difference at matched length" }
                 svg viewBox={ "0 0 " (at(WIDTH)) " " (at(bottom + 26.0)) } role="img" aria-label="Difference as it is and at matched length" {
                     @for tick in ticks {
