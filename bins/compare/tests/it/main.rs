@@ -362,7 +362,7 @@ fn a_gain_from_length_alone_is_told() {
     // Where a third of the answers kept their length, and with it their words, nothing else is left to explain.
     let padded = |name: &str, extra: fn(usize) -> usize| {
         let row = |i: usize| {
-            let words = if i % 2 == 0 {
+            let words = if i.is_multiple_of(2) {
                 "one two"
             } else {
                 "one two three"
