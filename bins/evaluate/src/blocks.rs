@@ -12,10 +12,13 @@ use crate::predictions::{Fields, Prediction, parse_block};
 /// Bytes read at once. Large, because each thread begins a block with an empty cache of stems.
 pub(crate) const BLOCK: usize = 16 << 20;
 
+/// The path that stands for standard input.
+pub(crate) const STDIN: &str = "-";
+
 /// What to do with the rows of a block, in the order of the file.
 type Each<'a> = &'a mut dyn FnMut(Vec<Prediction>) -> Result<(), StageError>;
 
-/// Calls `each` with the rows of the file, block by block.
+/// Calls `each` with the rows of the file, block by block; `-` is standard input.
 ///
 /// # Errors
 /// Bad data (exit 3): see [`PredictionError`]; whatever `each` returns.
@@ -29,10 +32,15 @@ pub(crate) fn for_each_block(
         path: path.to_owned(),
         source,
     };
-    let mut file = File::open(path).map_err(read).or_bad_data()?;
+    let mut file: Box<dyn Read> = if path == Path::new(STDIN) {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(File::open(path).map_err(read).or_bad_data()?)
+    };
     let (mut waiting, mut line, mut found) = (Vec::new(), 1, false);
     loop {
-        let got = (&mut file)
+        let got = file
+            .by_ref()
             .take(size as u64)
             .read_to_end(&mut waiting)
             .map_err(read)

@@ -42,6 +42,8 @@ pub(crate) struct Lengths {
     pub(crate) stopped: Option<f64>,
     /// Share that was cut off at the token limit, of the same.
     pub(crate) cut_off: Option<f64>,
+    /// Share whose prompt did not fit and was shortened.
+    pub(crate) truncated: f64,
 }
 
 /// The rows counted so far, whole and by group; no text is kept but the names of categories.
@@ -140,6 +142,7 @@ struct Tally {
     known: u64,
     stopped: u64,
     cut_off: u64,
+    truncated: u64,
 }
 
 impl Tally {
@@ -161,6 +164,7 @@ impl Tally {
         self.known += u64::from(end.is_some());
         self.stopped += u64::from(end == Some("stop"));
         self.cut_off += u64::from(end == Some("length"));
+        self.truncated += u64::from(row.truncated);
     }
 
     fn group(&self, name: String, options: &ScoreOptions) -> Result<Group, StatsError> {
@@ -211,6 +215,7 @@ impl Tally {
             empty: self.empty as f64 / n,
             stopped: of_known(self.stopped),
             cut_off: of_known(self.cut_off),
+            truncated: self.truncated as f64 / n,
         }
     }
 }

@@ -25,7 +25,7 @@ use serde::Serialize;
 use stage::{FileRecord, StageError, TextFile};
 use textmetrics::{Compat, Metrics, RowScore, ScoreOptions, Scores, score_row, score_rows};
 
-use blocks::{BLOCK, for_each_block};
+use blocks::{BLOCK, STDIN, for_each_block};
 use further::{Figure, Further};
 use groups::{Group, Tallies};
 
@@ -36,7 +36,7 @@ pub use predictions::{Fields, Prediction, load_fields, load_predictions, parse_p
 #[derive(Debug, Parser)]
 #[command(name = "evaluate", version)]
 pub struct Args {
-    /// Predictions, one JSON object a line with at least `gold` and `prediction`
+    /// Predictions, one JSON object a line with at least `gold` and `prediction`; `-` reads standard input
     #[arg(long, alias = "pred_file", value_name = "FILE")]
     pub pred_file: PathBuf,
     /// Field that holds the gold answer: a string, or a list of strings that are all right
@@ -174,7 +174,8 @@ struct Report<'a> {
     groups: &'a [Group],
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<&'a BTreeMap<&'a str, Figure>>,
-    predictions: FileRecord,
+    /// `None` where they came from standard input.
+    predictions: Option<FileRecord>,
     smoltune: &'static str,
 }
 
@@ -224,7 +225,7 @@ pub fn run(args: &Args) -> Result<(), StageError> {
             clean,
             groups: &groups,
             metrics: figures.as_ref(),
-            predictions: FileRecord::of(&args.pred_file)?,
+            predictions: record(&args.pred_file)?,
             smoltune: env!("CARGO_PKG_VERSION"),
         };
         if let Some(path) = &args.out_file {
@@ -249,6 +250,13 @@ pub fn run(args: &Args) -> Result<(), StageError> {
         stage::emit(&format!("\n{}", plots::plots(&groups, &tallies.f1)))?;
     }
     Ok(())
+}
+
+fn record(path: &Path) -> Result<Option<FileRecord>, StageError> {
+    if path == Path::new(STDIN) {
+        return Ok(None);
+    }
+    FileRecord::of(path).map(Some)
 }
 
 /// Writes a file, or prints the text where the file is `-`, and says whether it was printed.

@@ -35,7 +35,9 @@ pub(crate) fn csv(groups: &[Group]) -> Result<String, StageError> {
 pub(crate) fn markdown(groups: &[Group]) -> String {
     let labels = Metric::ALL.map(Metric::label).join(" | ");
     let rule = "---|".repeat(Metric::ALL.len() + 1);
-    let head = format!("| group | n | {labels} | words, prediction / gold |\n|---|---:|{rule}\n");
+    let head = format!(
+        "| group | n | {labels} | words, prediction / gold | stopped | prompt cut |\n|---|---:|{rule}---|---|\n"
+    );
     groups
         .iter()
         .fold(head, |table, group| table + &row(group) + "\n")
@@ -51,12 +53,18 @@ fn row(group: &Group) -> String {
     });
     let (name, lengths) = (cell(&group.name), &group.lengths);
     format!(
-        "| {name} | {} | {} | {:.1} / {:.1} |",
+        "| {name} | {} | {} | {:.1} / {:.1} | {} | {} |",
         group.metrics.n,
         cells.join(" | "),
         lengths.prediction_words,
-        lengths.gold_words
+        lengths.gold_words,
+        lengths.stopped.map_or_else(|| "–".into(), percent),
+        percent(lengths.truncated),
     )
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
 }
 
 /// A category's name is a text from a file: it must not end the cell, nor be taken for markup.

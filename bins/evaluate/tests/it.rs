@@ -220,7 +220,7 @@ fn tables_for_other_programs() {
         .lines()
         .map(|l| l.replace("\\|", "").matches('|').count())
         .collect();
-    assert_eq!(columns, [12; 8]);
+    assert_eq!(columns, [14; 8]);
 }
 
 #[test]
@@ -320,4 +320,18 @@ fn further_metrics_have_signatures_and_intervals() {
         .get_output()
         .clone();
     assert!(String::from_utf8(output.stderr).unwrap().contains("chrf++"));
+}
+
+#[test]
+fn predictions_from_standard_input() {
+    let output = Command::new(assert_cmd::cargo_bin!("evaluate"))
+        .args(["--pred_file", "-", "--json"])
+        .write_stdin("{\"gold\":\"a b\",\"prediction\":\"a b\",\"truncated\":true}\n{\"gold\":\"a\",\"prediction\":\"\"}\n")
+        .output()
+        .expect("runs");
+    assert!(output.status.success(), "{output:?}");
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(found["all"]["em"], 0.5);
+    assert_eq!(found["groups"][0]["lengths"]["truncated"], 0.5);
+    assert!(found["predictions"].is_null());
 }

@@ -20,7 +20,10 @@
   };
   const signed = (x) => (x < 0 ? "\u2212" : x > 0 ? "+" : "") + Math.abs(x).toFixed(3);
   const outcome = (row) => (row.delta > 0 ? "win" : row.delta < 0 ? "loss" : "tie");
-  const countWords = (text) => (text.match(/\S+/g) || []).length;
+  const countWords = (text) => {
+    const n = (text.match(/\S+/g) || []).length;
+    return n + (n === 1 ? " word" : " words");
+  };
 
   // ---- which rows, in which order ------------------------------------------------------------
   const form = byId("controls");
@@ -108,7 +111,7 @@
   const chips = (row, side) => {
     const [f1, rougeL, rougeLsum, yes] = row.scores[side];
     const all = [chip("F1 " + f1.toFixed(3)), chip("R-L " + rougeL.toFixed(3)), chip("R-Lsum " + rougeLsum.toFixed(3)),
-      chip(countWords(side ? row.after : row.before) + " words")];
+      chip(countWords(side ? row.after : row.before))];
     if (yes & 1) all.push(chip("exact", "good"));
     if (yes & 2) all.push(chip("relaxed", "good"));
     if (yes & 4) all.push(chip("ROUGE accurate", "good"));
@@ -138,7 +141,7 @@
     facts.append(link);
     const node = make("div", "body");
     if (row.context) {
-      const context = make("details", "context", make("summary", "", "Context, " + countWords(row.context) + " words"));
+      const context = make("details", "context", make("summary", "", "Context, " + countWords(row.context)));
       context.addEventListener("toggle", () => {
         if (context.childElementCount === 1) context.append(block(row.context, [row.context]));
       });
@@ -146,7 +149,7 @@
     }
     node.append(make("div", "texts",
       make("section", "", make("h4", "", "Gold"), block(row.gold, [row.gold]),
-        make("div", "scores", chip(countWords(row.gold) + " words"))),
+        make("div", "scores", chip(countWords(row.gold)))),
       answer("Before", row.before, 0), answer("After", row.after, 1)), facts);
     return node;
   };
