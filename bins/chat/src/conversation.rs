@@ -37,6 +37,7 @@ impl<'a> Conversation<'a> {
             top_p: Some(args.top_p),
             seed: args.seed,
             batch_size: 1,
+            ..GenerationConfig::default()
         };
         Self {
             loaded,

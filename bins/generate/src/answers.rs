@@ -76,6 +76,11 @@ impl Answers {
         self.written.contains_key(&position)
     }
 
+    /// The answer to the row at `position`.
+    pub(crate) fn get(&self, position: usize) -> Option<&Prediction> {
+        self.written.get(&position)
+    }
+
     /// The answers in the file, in the order of the rows.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Prediction> {
         self.written.values()

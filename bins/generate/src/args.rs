@@ -1,6 +1,8 @@
 //! The stage's command line.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use chat_prompt::Date;
 use clap::ValueEnum;
@@ -61,6 +63,20 @@ pub struct Args {
     /// 0 takes the most likely token; above, tokens are drawn
     #[arg(long, value_name = "T", default_value_t = 0.0)]
     pub temperature: f64,
+    /// When drawing, keep this many of the most likely tokens [default: all]
+    #[arg(long, value_name = "K", alias = "top_k")]
+    pub top_k: Option<usize>,
+    /// When drawing, keep tokens at least this share as likely as the most likely one [default: all]
+    #[arg(long, value_name = "P", alias = "min_p")]
+    pub min_p: Option<f64>,
+    /// Above 1, makes tokens that stand in the prompt or the answer less likely
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 1.0,
+        alias = "repetition_penalty"
+    )]
+    pub repetition_penalty: f64,
     /// When drawing, keep the most likely tokens whose probabilities add up to this [default: all]
     #[arg(long, value_name = "P", alias = "top_p")]
     pub top_p: Option<f64>,
@@ -70,12 +86,18 @@ pub struct Args {
     /// How the weights are kept
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Precision,
-    /// Seed of the draws
+    /// Seed of the draws; a row's draws follow from it and the row's content, whatever else is answered
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub seed: u64,
     /// Answer the first N rows only
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Answer part I of N only: rows I, I + N, I + 2N … (I from 1), so that N machines share the work
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Answer K of the rows once more, each alone, and fail if an answer differs
+    #[arg(long, value_name = "K", default_value_t = 0, alias = "check_batch")]
+    pub check_batch: usize,
     /// Start again even if the output file is there
     #[arg(long)]
     pub overwrite: bool,
@@ -85,6 +107,43 @@ pub struct Args {
     /// Print the outcome as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// One of several parts of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// Which part, from 0.
+    pub index: usize,
+    /// How many parts there are.
+    pub count: usize,
+}
+
+impl Shard {
+    /// Whether the row at `position` belongs to this part.
+    pub(crate) fn has(self, position: usize) -> bool {
+        position % self.count == self.index
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/');
+        match parts.map(|(i, n)| (i.parse::<usize>(), n.parse::<usize>())) {
+            Some((Ok(i), Ok(count))) if (1..=count).contains(&i) => Ok(Self {
+                index: i - 1,
+                count,
+            }),
+            _ => Err("expected I/N with I from 1 to N, such as 2/4".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index + 1, self.count)
+    }
 }
 
 /// How weights are kept; the arithmetic is f32.
@@ -147,8 +206,12 @@ impl Args {
             max_new_tokens: self.max_new_tokens,
             stop_ids,
             temperature: self.temperature,
+            top_k: self.top_k,
             top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
             seed: self.seed,
+            streams: Vec::new(),
             batch_size: self.batch_size,
         }
     }

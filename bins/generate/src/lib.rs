@@ -9,6 +9,7 @@
 
 mod answers;
 mod args;
+mod check;
 mod prompts;
 mod record;
 mod resume;
@@ -16,12 +17,12 @@ mod resume;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use loader::{LoadError, Loaded, Opened};
+use loader::{LoadError, Loaded};
 use serde::Serialize;
-use smollm_model::{Completion, GenerationEvent};
+use smollm_model::{Completion, GenerationConfig, GenerationEvent};
 use stage::{Manifest, OrExit, Progress, StageError, interrupt};
 
-pub use args::{Args, Compat, Precision};
+pub use args::{Args, Compat, Precision, Shard};
 pub use record::Prediction;
 
 use answers::Answers;
@@ -83,9 +84,13 @@ pub fn run(args: &Args) -> Result<(), StageError> {
 /// models that cannot be read or used, 130 after Ctrl-C (finished rows are kept), 1 when writing
 /// fails.
 pub fn answer(args: &Args) -> Result<Summary, StageError> {
-    check(args)?;
+    check_settings(args)?;
     interrupt::install();
     let (mut questions, dropped) = prompts::questions(&args.test_csv)?;
+    if let Some(shard) = args.shard {
+        let mut position = 0..;
+        questions.retain(|_| position.next().is_some_and(|at| shard.has(at)));
+    }
     let opened = loader::open(&args.model()).map_err(load_error)?;
     let trained = opened.adapter().map(|(dir, _)| dir);
     let system = stage::system_prompt(args.system.as_deref(), trained, args.force_system)?;
@@ -107,11 +112,15 @@ pub fn answer(args: &Args) -> Result<Summary, StageError> {
         .collect();
 
     let model = opened.description().to_owned();
-    let (new_tokens, seconds) = if missing.is_empty() {
+    let rows = (questions.as_slice(), prompts.as_slice());
+    let (new_tokens, seconds) = if missing.is_empty() && args.check_batch == 0 {
         answers.finish()?;
         (0, 0.0)
     } else {
-        complete(args, opened, (&questions, &prompts), &missing, &mut answers)?
+        let loaded = opened.load(args.dtype()).map_err(load_error)?;
+        let spent = complete(args, &loaded, rows, &missing, &mut answers)?;
+        check::alone(args, &loaded, rows, &answers)?;
+        spent
     };
     manifest = manifest
         .fact("complete", answers.count() == all)
@@ -141,7 +150,7 @@ pub fn answer(args: &Args) -> Result<Summary, StageError> {
 }
 
 /// Settings that make no sense, told before anything is read.
-fn check(args: &Args) -> Result<(), StageError> {
+fn check_settings(args: &Args) -> Result<(), StageError> {
     let wrong = |flag: &str, found: String, expected: &str| {
         Err(StageError::usage(format!(
             "{flag} is {found}, expected {expected}"
@@ -159,12 +168,19 @@ fn check(args: &Args) -> Result<(), StageError> {
     if !(args.temperature.is_finite() && args.temperature >= 0.0) {
         return wrong("--temperature", args.temperature.to_string(), "0 or more");
     }
-    match args.top_p {
-        Some(p) if !(p > 0.0 && p <= 1.0) => {
-            wrong("--top_p", p.to_string(), "above 0 and at most 1")
-        }
-        _ => Ok(()),
+    if args.top_k == Some(0) {
+        return wrong("--top_k", "0".to_owned(), "at least 1");
     }
+    if !(args.repetition_penalty.is_finite() && args.repetition_penalty > 0.0) {
+        let found = args.repetition_penalty.to_string();
+        return wrong("--repetition_penalty", found, "above 0; 1 changes nothing");
+    }
+    for (flag, share) in [("--top_p", args.top_p), ("--min_p", args.min_p)] {
+        if let Some(p) = share.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
+            return wrong(flag, p.to_string(), "above 0 and at most 1");
+        }
+    }
+    Ok(())
 }
 
 fn load_error(error: LoadError) -> StageError {
@@ -175,49 +191,56 @@ fn load_error(error: LoadError) -> StageError {
     }
 }
 
+/// How answers are generated, but for the names of the rows' draws.
+fn settings(args: &Args, loaded: &Loaded) -> GenerationConfig {
+    let original = args.as_original();
+    args.generation(loader::stop_ids(
+        &loaded.prompter,
+        loaded.model.config(),
+        original,
+    ))
+}
+
 /// Answers the rows at `missing`; returns how many tokens that took, and how long.
 fn complete(
     args: &Args,
-    opened: Opened,
+    loaded: &Loaded,
     rows: (&[Question], &[Prompt]),
     missing: &[usize],
     answers: &mut Answers,
 ) -> Result<(usize, f64), StageError> {
     let (questions, prompts) = rows;
-    let loaded = opened.load(args.dtype()).map_err(load_error)?;
-    let stop_ids = loader::stop_ids(&loaded.prompter, loaded.model.config(), args.as_original());
+    let config = GenerationConfig {
+        streams: missing.iter().map(|at| questions[*at].stream()).collect(),
+        ..settings(args, loaded)
+    };
     let ids: Vec<Vec<u32>> = missing.iter().map(|at| prompts[*at].ids.clone()).collect();
 
     let started = Instant::now();
     let progress = Progress::new("answering", missing.len() as u64);
     let (mut tokens, mut failure) = (0_usize, None);
-    let generated = smollm_model::generate(
-        &loaded.model,
-        &ids,
-        &args.generation(stop_ids),
-        &mut |event| {
-            match event {
-                GenerationEvent::Token { .. } => tokens += 1,
-                GenerationEvent::Finished(answer) => {
-                    let at = missing[answer.index];
-                    let kept = record(&loaded, &questions[at], &prompts[at], &answer)
-                        .and_then(|record| answers.add(at, record));
-                    progress.inc(1);
-                    let rate = tokens as f64 / started.elapsed().as_secs_f64();
-                    progress.status(format!("{rate:.1} tokens/s"));
-                    if let Err(error) = kept {
-                        failure = Some(error);
-                        return ControlFlow::Break(());
-                    }
+    let generated = smollm_model::generate(&loaded.model, &ids, &config, &mut |event| {
+        match event {
+            GenerationEvent::Token { .. } => tokens += 1,
+            GenerationEvent::Finished(answer) => {
+                let at = missing[answer.index];
+                let kept = record(loaded, &questions[at], &prompts[at], &answer)
+                    .and_then(|record| answers.add(at, record));
+                progress.inc(1);
+                let rate = tokens as f64 / started.elapsed().as_secs_f64();
+                progress.status(format!("{rate:.1} tokens/s"));
+                if let Err(error) = kept {
+                    failure = Some(error);
+                    return ControlFlow::Break(());
                 }
             }
-            if interrupt::requested() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        },
-    );
+        }
+        if interrupt::requested() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
     progress.finish();
     if let Some(error) = failure {
         return Err(error);
@@ -243,15 +266,7 @@ fn record(
     answer: &Completion,
 ) -> Result<Prediction, StageError> {
     let text = loaded.prompter.decode(&answer.ids, true).or_failed()?;
-    let (prompt_tokens, new_tokens) = (prompt.ids.len(), answer.ids.len());
-    Ok(Prediction::new(
-        question,
-        &text,
-        answer.finish_reason,
-        prompt_tokens,
-        new_tokens,
-        prompt.truncated,
-    ))
+    Ok(Prediction::new(question, &text, answer, prompt))
 }
 
 /// Writes the manifest that belongs to the finished file.

@@ -17,6 +17,13 @@ pub(crate) struct Question {
     pub(crate) key: String,
 }
 
+impl Question {
+    /// The name of its draws: the key, which is 16 hexadecimal digits.
+    pub(crate) fn stream(&self) -> u64 {
+        u64::from_str_radix(&self.key, 16).unwrap_or(0)
+    }
+}
+
 /// Its prompt.
 #[derive(Debug, Clone)]
 pub(crate) struct Prompt {

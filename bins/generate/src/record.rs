@@ -1,12 +1,12 @@
 //! One answered row, as it stands in the output file.
 
 use serde::{Deserialize, Serialize};
-use smollm_model::FinishReason;
+use smollm_model::{Completion, FinishReason};
 
-use crate::prompts::Question;
+use crate::prompts::{Prompt, Question};
 
 /// A line of the output file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// The row's id.
     pub id: String,
@@ -26,6 +26,10 @@ pub struct Prediction {
     pub prompt_tokens: usize,
     /// Tokens of the answer, without the end token.
     pub new_tokens: usize,
+    /// Mean log-probability (nats) of the answer's tokens and its end, under the model alone; to six decimals. Files of
+    /// older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_logprob: Option<f64>,
     /// Whether the prompt was too long and had to be shortened.
     pub truncated: bool,
     /// Hash of the row's content ([`dolly_data::Row::key`]): the row that this answers.
@@ -39,10 +43,8 @@ impl Prediction {
     pub(crate) fn new(
         question: &Question,
         text: &str,
-        reason: FinishReason,
-        prompt_tokens: usize,
-        new_tokens: usize,
-        truncated: bool,
+        answer: &Completion,
+        prompt: &Prompt,
     ) -> Self {
         let row = &question.row;
         Self {
@@ -52,14 +54,16 @@ impl Prediction {
             gold: row.response.clone(),
             prediction: text.trim_matches(is_python_space).to_owned(),
             category: row.category.clone(),
-            finish_reason: match reason {
+            finish_reason: match answer.finish_reason {
                 FinishReason::Stop => "stop",
                 FinishReason::Length => "length",
             }
             .to_owned(),
-            prompt_tokens,
-            new_tokens,
-            truncated,
+            prompt_tokens: prompt.ids.len(),
+            new_tokens: answer.ids.len(),
+            // So few digits are read back as they were written.
+            mean_logprob: answer.mean_logprob.map(|mean| (mean * 1e6).round() / 1e6),
+            truncated: prompt.truncated,
             key: question.key.clone(),
             leak: row.leak,
         }

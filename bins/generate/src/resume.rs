@@ -37,9 +37,17 @@ pub(crate) fn manifest(args: &Args, opened: &Opened) -> Result<Manifest, StageEr
     if let Some(date) = args.date {
         manifest = manifest.argument("date", date.to_string());
     }
+    if let Some(shard) = args.shard {
+        manifest = manifest.argument("shard", shard.to_string());
+    }
+    if args.repetition_penalty != 1.0 {
+        manifest = manifest.argument("repetition_penalty", args.repetition_penalty);
+    }
     if args.temperature > 0.0 {
         manifest = manifest
+            .argument("top_k", args.top_k)
             .argument("top_p", args.top_p)
+            .argument("min_p", args.min_p)
             .seed("sampling", args.seed);
     }
     manifest.model = Some(opened.description().to_owned());

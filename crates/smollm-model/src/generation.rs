@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
-use candle_transformers::generation::{LogitsProcessor, Sampling};
+use rayon::prelude::*;
 
-use crate::ops::mix;
+use crate::sampling::{Choice, Sampler};
 use crate::{KvCache, Llama, ModelError, Ragged};
 
 /// Prompt tokens that enter one pass, so that a long queue does not swell the activations.
@@ -27,10 +27,20 @@ pub struct GenerationConfig {
     /// 0 takes the most likely token, ties to the lowest id; otherwise logits are divided by it and
     /// sampled.
     pub temperature: f64,
+    /// When sampling, keep this many of the most likely tokens, and what ties with the last.
+    pub top_k: Option<usize>,
     /// When sampling, keep the most likely tokens whose probabilities add up to this.
     pub top_p: Option<f64>,
-    /// Seed of the sampling; each prompt has a stream of its own, from the seed and its index.
+    /// When sampling, keep tokens at least this share as likely as the most likely one.
+    pub min_p: Option<f64>,
+    /// Divides the positive logits of tokens that the prompt or the answer has, and multiplies their negative ones; 1
+    /// changes nothing. Greedy too.
+    pub repetition_penalty: f64,
+    /// Seed of the sampling; each prompt has a stream of its own.
     pub seed: u64,
+    /// Names of the prompts' streams, one for each prompt; its index if empty. With names that go by what is asked, an
+    /// answer is the same whatever else is asked, and in whatever order.
+    pub streams: Vec<u64>,
     /// Sequences decoded together.
     pub batch_size: usize,
 }
@@ -42,15 +52,19 @@ impl Default for GenerationConfig {
             max_new_tokens: 256,
             stop_ids: Vec::new(),
             temperature: 0.0,
+            top_k: None,
             top_p: None,
+            min_p: None,
+            repetition_penalty: 1.0,
             seed: 0,
+            streams: Vec::new(),
             batch_size: 16,
         }
     }
 }
 
 impl GenerationConfig {
-    fn check(&self) -> Result<(), ModelError> {
+    fn check(&self, prompts: usize) -> Result<(), ModelError> {
         let refuse = |what, found: String, expected: &str| {
             Err(ModelError::Argument {
                 what,
@@ -68,12 +82,27 @@ impl GenerationConfig {
                 "0 (greedy) or more",
             );
         }
-        match self.top_p {
-            Some(p) if !(p > 0.0 && p <= 1.0) => {
-                refuse("top_p", p.to_string(), "above 0 and at most 1")
-            }
-            _ => Ok(()),
+        if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) {
+            let found = self.repetition_penalty.to_string();
+            return refuse("repetition_penalty", found, "above 0; 1 changes nothing");
         }
+        if self.top_k == Some(0) {
+            return refuse("top_k", "0".to_owned(), "at least 1");
+        }
+        if !self.streams.is_empty() && self.streams.len() != prompts {
+            let expected = format!("{prompts}, one for each prompt");
+            return refuse(
+                "the number of streams",
+                self.streams.len().to_string(),
+                &expected,
+            );
+        }
+        for (what, share) in [("top_p", self.top_p), ("min_p", self.min_p)] {
+            if let Some(p) = share.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
+                return refuse(what, p.to_string(), "above 0 and at most 1");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -87,7 +116,7 @@ pub enum FinishReason {
 }
 
 /// The answer to one prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
     /// Index of the prompt.
     pub index: usize,
@@ -95,10 +124,13 @@ pub struct Completion {
     pub ids: Vec<u32>,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// Mean log-probability (nats) of the chosen tokens, the stop token included, under the model alone; `None` without
+    /// a token.
+    pub mean_logprob: Option<f64>,
 }
 
 /// What [`generate`] tells its caller while it works.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum GenerationEvent {
     /// A token of the answer to prompt `index` was chosen.
     Token {
@@ -123,7 +155,7 @@ pub fn generate(
     config: &GenerationConfig,
     on_event: &mut dyn FnMut(GenerationEvent) -> ControlFlow<()>,
 ) -> Result<Vec<Completion>, ModelError> {
-    config.check()?;
+    config.check(prompts.len())?;
     let positions = model.config().max_position_embeddings;
     Ragged::new(prompts)?.check(model.config().vocab_size, positions, |_| 1)?;
     let mut engine = Engine {
@@ -142,6 +174,7 @@ pub fn generate(
                 index,
                 ids: Vec::new(),
                 finish_reason: FinishReason::Length,
+                mean_logprob: None,
             }));
     }
     while !(waiting.is_empty() && engine.slots.is_empty()) {
@@ -162,7 +195,9 @@ struct Slot {
     ids: Vec<u32>,
     budget: usize,
     cache: KvCache,
-    sampler: LogitsProcessor,
+    sampler: Sampler,
+    /// Sum over the tokens chosen so far.
+    logprob: f64,
 }
 
 struct Engine<'a> {
@@ -192,19 +227,18 @@ impl Engine<'_> {
                 ids: Vec::new(),
                 budget: self.config.max_new_tokens.min(room),
                 cache: KvCache::default(),
-                sampler: self.sampler(index),
+                sampler: Sampler::new(self.config, self.stream(index), prompt),
+                logprob: 0.0,
             });
         }
     }
 
-    fn sampler(&self, index: usize) -> LogitsProcessor {
-        let temperature = self.config.temperature;
-        let sampling = match self.config.top_p {
-            _ if temperature == 0.0 => Sampling::ArgMax,
-            Some(p) if p < 1.0 => Sampling::TopP { p, temperature },
-            _ => Sampling::All { temperature },
-        };
-        LogitsProcessor::from_sampling(mix(self.config.seed, index as u64), sampling)
+    fn stream(&self, index: usize) -> u64 {
+        self.config
+            .streams
+            .get(index)
+            .copied()
+            .unwrap_or(index as u64)
     }
 
     /// One pass over all slots: one new token each.
@@ -212,9 +246,10 @@ impl Engine<'_> {
         &mut self,
         on_event: &mut dyn FnMut(GenerationEvent) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, ModelError> {
-        let logits = self.next_logits()?;
-        for (row, mut slot) in std::mem::take(&mut self.slots).into_iter().enumerate() {
-            let id = choose(&mut slot.sampler, self.config.temperature, &logits, row)?;
+        let choices = self.choose()?;
+        for (mut slot, choice) in std::mem::take(&mut self.slots).into_iter().zip(choices) {
+            let id = choice.id;
+            slot.logprob += choice.logprob;
             let stopped = self.config.stop_ids.contains(&id);
             if !stopped {
                 slot.ids.push(id);
@@ -237,10 +272,12 @@ impl Engine<'_> {
             } else {
                 FinishReason::Length
             };
+            let chosen = slot.ids.len() + usize::from(stopped);
             let completion = Completion {
                 index: slot.index,
                 ids: slot.ids,
                 finish_reason,
+                mean_logprob: Some(slot.logprob / chosen as f64),
             };
             self.done.push(completion.clone());
             if on_event(GenerationEvent::Finished(completion)).is_break() {
@@ -248,6 +285,16 @@ impl Engine<'_> {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// The next token of every slot.
+    fn choose(&mut self) -> Result<Vec<Choice>, ModelError> {
+        let logits = self.next_logits()?.to_vec2::<f32>()?;
+        let config = self.config;
+        let slots = self.slots.par_iter_mut().zip(&logits);
+        Ok(slots
+            .map(|(slot, logits)| slot.sampler.choose(config, logits))
+            .collect())
     }
 
     /// Logits after the last token of every slot, `[slots, vocab]`.
@@ -265,26 +312,4 @@ impl Engine<'_> {
         let last = hidden.index_select(&Tensor::new(last, hidden.device())?, 0)?;
         self.model.logits(&last)
     }
-}
-
-/// The next token after row `row` of `logits`.
-fn choose(
-    sampler: &mut LogitsProcessor,
-    temperature: f64,
-    logits: &Tensor,
-    row: usize,
-) -> Result<u32, ModelError> {
-    let row = logits.get(row)?;
-    if temperature > 0.0 {
-        return Ok(sampler.sample(&row)?);
-    }
-    let values = row.to_vec1::<f32>()?;
-    let mut best = 0;
-    for (id, value) in values.iter().enumerate() {
-        // Strictly greater: ties go to the lowest id.
-        if *value > values[best] {
-            best = id;
-        }
-    }
-    Ok(best as u32)
 }

@@ -48,6 +48,7 @@ mod linear;
 mod model;
 pub mod ops;
 mod ragged;
+mod sampling;
 mod simd;
 mod source;
 

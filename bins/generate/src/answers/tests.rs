@@ -1,5 +1,7 @@
 use dolly_data::Row;
-use smollm_model::FinishReason;
+use smollm_model::{Completion, FinishReason};
+
+use crate::prompts::Prompt;
 
 use super::*;
 
@@ -19,7 +21,17 @@ fn questions(ids: &[&str]) -> Vec<Question> {
 }
 
 fn answer(question: &Question) -> Prediction {
-    Prediction::new(question, " text\n", FinishReason::Stop, 3, 2, false)
+    let completion = Completion {
+        index: 0,
+        ids: vec![7, 8],
+        finish_reason: FinishReason::Stop,
+        mean_logprob: Some(-1.0 / 3.0),
+    };
+    let prompt = Prompt {
+        ids: vec![1, 2, 3],
+        truncated: false,
+    };
+    Prediction::new(question, " text\n", &completion, &prompt)
 }
 
 fn ids(path: &Path) -> Vec<String> {

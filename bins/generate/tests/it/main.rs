@@ -167,3 +167,94 @@ fn the_original_cuts_the_end_of_a_prompt_and_ours_the_context() {
     assert!(original.iter().all(|row| row.prompt_tokens == 120));
     assert!(ours.iter().all(|row| row.prompt_tokens <= 120));
 }
+
+const DRAWN: [&str; 10] = [
+    "--temperature",
+    "1",
+    "--top_k",
+    "40",
+    "--min_p",
+    "0.02",
+    "--repetition_penalty",
+    "1.1",
+    "--seed",
+    "7",
+];
+
+#[test]
+fn parts_are_the_whole_and_draws_go_by_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let run = |name: &str, more: &[&str]| {
+        let more: Vec<&str> = DRAWN.iter().chain(more).copied().collect();
+        answer(&args(&path(name), &more)).unwrap();
+        answers(&path(name))
+    };
+    let whole = run("whole", &["--limit", "12"]);
+    let mut parts: Vec<Prediction> = ["1/3", "2/3", "3/3"]
+        .iter()
+        .flat_map(|shard| {
+            run(
+                &shard.replace('/', "-"),
+                &["--limit", "4", "--shard", shard],
+            )
+        })
+        .collect();
+    parts.sort_by_key(|row| row.id.parse::<u32>().unwrap());
+    assert_eq!(parts, whole);
+    // A resumed run draws what an uninterrupted one does, and no part goes on with another's file.
+    assert_eq!(run("resumed", &["--limit", "5"]), whole[..5]);
+    assert_eq!(
+        run("resumed", &["--limit", "12", "--batch_size", "3"]),
+        whole
+    );
+    let other: Vec<&str> = DRAWN.iter().copied().chain(["--shard", "2/3"]).collect();
+    assert_eq!(
+        answer(&args(&path("1-3"), &other)).unwrap_err().exit(),
+        Exit::Usage
+    );
+    let greedy = path("greedy");
+    answer(&args(&greedy, &["--limit", "12"])).unwrap();
+    assert_ne!(answers(&greedy), whole);
+}
+
+#[test]
+fn rows_are_checked_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.jsonl");
+    let check = ["--limit", "6", "--check_batch", "3"];
+    answer(&args(&out, &check)).unwrap();
+    let text = std::fs::read_to_string(&out).unwrap();
+    assert!(
+        text.lines().all(|line| line.contains("\"mean_logprob\":-")),
+        "{text}"
+    );
+    // The same check finds an answer that was tampered with.
+    let (first, rest) = text.split_once('\n').unwrap();
+    let mut row: serde_json::Value = serde_json::from_str(first).unwrap();
+    row["prediction"] = "something else".into();
+    std::fs::write(&out, format!("{row}\n{rest}")).unwrap();
+    let error = answer(&args(&out, &check)).unwrap_err();
+    assert_eq!(error.exit(), Exit::Failed);
+    assert!(error.to_string().contains("otherwise alone"), "{error}");
+}
+
+#[test]
+fn wrong_parts_and_cuts_are_refused() {
+    let parse = |flag: &str, value: &str| {
+        Args::try_parse_from(["generate", &format!("{flag}={value}")]).is_err()
+    };
+    for shard in ["0/3", "4/3", "1", "a/b", "1/0"] {
+        assert!(parse("--shard", shard), "{shard}");
+    }
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path().join("out.jsonl");
+    for wrong in [
+        ["--top_k", "0"],
+        ["--min_p", "1.5"],
+        ["--repetition_penalty", "0"],
+    ] {
+        let error = answer(&args(&out, &wrong)).unwrap_err();
+        assert_eq!(error.exit(), Exit::Usage, "{error}");
+    }
+}

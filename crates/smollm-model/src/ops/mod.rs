@@ -13,7 +13,7 @@ mod cross_entropy;
 mod dropout;
 mod gemm;
 mod linear;
-mod math;
+pub(crate) mod math;
 mod rms_norm;
 mod rope;
 mod swiglu;

@@ -85,6 +85,7 @@ fn answers_are_the_same_for_any_batch_size_and_order() {
             top_p: Some(0.9),
             seed: 3,
             batch_size: 1,
+            ..GenerationConfig::default()
         };
         let alone = answers(&model, &prompts, &config);
         for batch_size in [2, 3, 16] {
@@ -171,6 +172,22 @@ fn bad_requests_are_refused_before_any_work() {
             top_p: Some(0.0),
             ..config.clone()
         },
+        GenerationConfig {
+            min_p: Some(1.5),
+            ..config.clone()
+        },
+        GenerationConfig {
+            top_k: Some(0),
+            ..config.clone()
+        },
+        GenerationConfig {
+            repetition_penalty: 0.0,
+            ..config.clone()
+        },
+        GenerationConfig {
+            streams: vec![1, 2],
+            ..config.clone()
+        },
     ] {
         assert!(matches!(
             refuse(&[vec![1]], &bad),
@@ -187,4 +204,32 @@ fn an_answer_ends_where_the_positions_do() {
     let config = GenerationConfig::default();
     let found = answers(&model, &[prompt], &config);
     assert_eq!(found[0].ids.len(), 3);
+}
+
+#[test]
+fn a_named_stream_draws_the_same_in_any_company() {
+    let model = tiny();
+    let prompts = [vec![1u32, 30, 40], vec![2, 50], vec![3, 60, 70, 80]];
+    let config = |streams: &[u64]| GenerationConfig {
+        max_new_tokens: 12,
+        temperature: 1.2,
+        top_k: Some(50),
+        min_p: Some(0.01),
+        repetition_penalty: 1.1,
+        seed: 5,
+        streams: streams.to_vec(),
+        ..GenerationConfig::default()
+    };
+    let together = answers(&model, &prompts, &config(&[11, 22, 33]));
+    let mut shuffled = prompts.clone();
+    shuffled.reverse();
+    let reversed = answers(&model, &shuffled, &config(&[33, 22, 11]));
+    for (i, (prompt, stream)) in prompts.iter().zip([11, 22, 33]).enumerate() {
+        let alone = answers(&model, std::slice::from_ref(prompt), &config(&[stream]));
+        assert_eq!(alone[0].ids, together[i].ids);
+        assert_eq!(alone[0].mean_logprob, together[i].mean_logprob);
+        assert_eq!(reversed[2 - i].ids, together[i].ids);
+    }
+    let other = answers(&model, &prompts, &config(&[12, 23, 34]));
+    assert!((0..3).any(|i| other[i].ids != together[i].ids));
 }
