@@ -181,7 +181,13 @@
         if (opened.get(row) !== height) { opened.set(row, height); changed = true; }
       } else if (height !== folded) { folded = height; changed = true; }
     }
-    if (changed) layout();
+    if (!changed) return;
+    // The row that is being read stays where it is, whatever rows above it turn out to measure.
+    const held = current && shown.has(current) ? shown.get(current).getBoundingClientRect().top : null;
+    layout();
+    if (held === null || !place.has(current)) return;
+    const moved = list.getBoundingClientRect().top + tops[place.get(current)] - held;
+    if (Math.abs(moved) >= 1) scrollBy({ top: moved, behavior: "instant" });
   });
   const layout = () => {
     tops = [0];

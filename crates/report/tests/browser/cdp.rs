@@ -124,6 +124,8 @@ impl Browser {
 
     /// Opens a page and waits until it is loaded.
     pub(crate) fn open(&mut self, url: &str) {
+        // The last page's event must not be taken for the next one's.
+        self.events.clear();
         self.call("Page.navigate", &json!({ "url": "about:blank" }));
         self.wait_for("Page.loadEventFired");
         self.events.clear();
