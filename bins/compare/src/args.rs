@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use evaluate::{CompatArg, Plots};
+use evaluate::{CompatArg, Fields, Plots};
 use stage::StageError;
 use textmetrics::ScoreOptions;
 use textmetrics::stats::CompareOptions;
@@ -37,6 +37,22 @@ pub struct Args {
         requires = "baseline_jsonl"
     )]
     pub lora_jsonl: Option<PathBuf>,
+    /// Field that holds the gold answer: a string, or a list of strings that are all right
+    #[arg(
+        long,
+        alias = "gold_field",
+        default_value = "gold",
+        value_name = "NAME"
+    )]
+    pub gold_field: String,
+    /// Field that holds the prediction
+    #[arg(
+        long,
+        alias = "prediction_field",
+        default_value = "prediction",
+        value_name = "NAME"
+    )]
+    pub prediction_field: String,
     /// Show this many rows whose answers differ, largest change first
     #[arg(long, alias = "k", value_name = "ROWS")]
     pub samples: Option<usize>,
@@ -135,6 +151,10 @@ impl Args {
 
     pub(crate) fn extras(&self) -> Extras {
         Extras {
+            fields: Fields {
+                gold: self.gold_field.clone(),
+                prediction: self.prediction_field.clone(),
+            },
             intersect: self.intersect,
             clusters: self.cluster_by,
             repeat: self.repeat.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use evaluate::Prediction;
+use evaluate::{Fields, Prediction};
 use report::{Provenance, ReportData, ReportRow, TrainPoint};
 use serde::Serialize;
 use stage::{FileRecord, OrExit, StageError};
@@ -22,6 +22,8 @@ use crate::read::{Joined, Pair, read};
 /// What [`build`] needs besides the two files.
 #[derive(Debug, Clone, Default)]
 pub struct Extras {
+    /// The fields of gold answers and predictions.
+    pub fields: Fields,
     /// Leave out rows that only one file has, instead of refusing.
     pub intersect: bool,
     /// How rows are scored.

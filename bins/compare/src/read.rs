@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use evaluate::{Prediction, load_predictions, score_predictions};
+use evaluate::{Prediction, load_fields, score_predictions};
 use stage::StageError;
 use textmetrics::RowScore;
 
@@ -52,11 +52,11 @@ pub(crate) fn read(
     afters: &[PathBuf],
     extras: &Extras,
 ) -> Result<Joined, StageError> {
-    let first = load_predictions(before)?;
+    let first = load_fields(before, &extras.fields)?;
     let mut partners: Vec<Vec<Option<usize>>> = vec![Vec::new(); first.len()];
     let (mut loaded, mut joins) = (Vec::new(), Vec::new());
     for after in afters {
-        let rows = load_predictions(after)?;
+        let rows = load_fields(after, &extras.fields)?;
         let Join {
             pairs,
             by,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 const NEED: &str = "each line must be a JSON object with the strings `gold` and `prediction`, as \
-                    `generate` writes them";
+                    `generate` writes them; other names are given with --gold-field and --prediction-field";
 
 /// A file of predictions that cannot be used.
 #[derive(Debug, thiserror::Error)]

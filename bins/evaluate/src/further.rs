@@ -75,7 +75,7 @@ impl Further {
                 .total
                 .merge(&measured.total)
                 .map_err(StageError::failed)?;
-            if self.resamples > 0 {
+            if self.resamples > 0 && asked.metric.can_be_resampled() {
                 asked.rows.extend(measured.rows);
             }
         }
@@ -96,7 +96,9 @@ impl Asked {
     fn figure(&self, resamples: usize, seed: u64) -> Result<Figure, StageError> {
         let score = self.metric.score(&self.total);
         let interval = match score {
-            Some(_) if resamples > 0 => self.interval(resamples, seed)?,
+            Some(_) if resamples > 0 && self.metric.can_be_resampled() => {
+                self.interval(resamples, seed)?
+            }
             _ => None,
         };
         Ok(Figure {

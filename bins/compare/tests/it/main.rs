@@ -471,3 +471,21 @@ fn seeds_are_averaged() {
         .assert()
         .code(2);
 }
+
+#[test]
+fn fields_may_have_other_names() {
+    let case = Case::new();
+    let rows = |name: &str, says: &str| {
+        let rows: Vec<Value> = (0..8)
+            .map(|i| json!({"id": i, "target": ["x", "red"], "output": says}))
+            .collect();
+        case.file(name, &rows)
+    };
+    let files = [rows("a", "blue"), rows("b", "red")];
+    let error = compare().args(&files).assert().code(3);
+    let error = String::from_utf8_lossy(&error.get_output().stderr).into_owned();
+    assert!(error.contains("--gold-field"), "{error}");
+    let named = ["--gold-field", "target", "--prediction-field", "output"];
+    let found = json_of(compare().args(&files).args(named));
+    assert_eq!(found["metrics"]["em"]["wins"], json!(8));
+}

@@ -131,6 +131,13 @@ macro_rules! kinds {
                 }
             }
 
+            /// Whether a bootstrap over rows makes sense; see [`TextMetric::can_be_resampled`].
+            pub fn can_be_resampled(&self) -> bool {
+                match &self.0 {
+                    $(Kind::$kind(metric) => metric.can_be_resampled(),)*
+                }
+            }
+
             /// Which way the metric gets better.
             pub fn better(&self) -> Better {
                 match &self.0 {

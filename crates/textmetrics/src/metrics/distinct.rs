@@ -79,6 +79,11 @@ impl TextMetric for Distinct {
         stats
     }
 
+    /// The second copy of a row brings no new n-gram.
+    fn can_be_resampled(&self) -> bool {
+        false
+    }
+
     fn score(&self, stats: &DistinctStats) -> Option<f64> {
         (stats.all > 0).then(|| stats.seen.len() as f64 / stats.all as f64)
     }

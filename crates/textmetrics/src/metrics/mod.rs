@@ -86,6 +86,12 @@ pub trait TextMetric {
         Some(1.0)
     }
 
+    /// Whether sets of rows drawn with replacement score around the whole: not where a row that is drawn twice counts
+    /// otherwise than two rows. Without it a bootstrap gives no interval.
+    fn can_be_resampled(&self) -> bool {
+        true
+    }
+
     /// What to print beside the score, if anything.
     fn note(&self, _stats: &Self::Stats) -> Option<String> {
         None

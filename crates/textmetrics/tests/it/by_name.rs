@@ -102,6 +102,10 @@ fn distinct_counts_over_all_rows() {
     assert_eq!(of("distinct_2"), Some(2.0 / 3.0));
     assert_eq!(of("distinct_3"), Some(1.0));
     assert_eq!(score("distinct_2", &[], "one"), None);
+    assert!(
+        !parse("distinct_1").unwrap().can_be_resampled()
+            && parse("bleu").unwrap().can_be_resampled()
+    );
 }
 
 #[test]
