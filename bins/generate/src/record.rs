@@ -57,6 +57,7 @@ impl Prediction {
             finish_reason: match answer.finish_reason {
                 FinishReason::Stop => "stop",
                 FinishReason::Length => "length",
+                FinishReason::Cancelled => "cancelled",
             }
             .to_owned(),
             prompt_tokens: prompt.ids.len(),

@@ -42,6 +42,7 @@
 
 mod checkpoint;
 mod config;
+mod engine;
 mod error;
 mod generation;
 mod linear;
@@ -58,8 +59,12 @@ pub use candle_core::{DType, Device, Tensor};
 
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
+pub use engine::{
+    Completion, Decoder, Engine, EngineLimits, Event, FinishReason, Phase, Request, Sampling,
+    Segment,
+};
 pub use error::ModelError;
-pub use generation::{Completion, FinishReason, GenerationConfig, GenerationEvent, generate};
+pub use generation::{GenerationConfig, GenerationEvent, generate};
 pub use linear::{Linear, LowRank, Projection};
 pub use model::{KvCache, Llama, Mode};
 pub use ragged::Ragged;

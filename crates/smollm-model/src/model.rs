@@ -57,6 +57,15 @@ impl KvCache {
     pub fn tokens(&self) -> usize {
         self.tokens
     }
+
+    /// What it remembered after its first `tokens` tokens; `width` is that of a token's keys.
+    pub(crate) fn prefix(&self, tokens: usize, width: usize) -> Self {
+        let layers = self.layers.iter().map(|layer| layer.prefix(tokens * width));
+        Self {
+            layers: layers.collect(),
+            tokens,
+        }
+    }
 }
 
 /// How attention finds earlier tokens.

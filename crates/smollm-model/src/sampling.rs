@@ -6,11 +6,13 @@
 
 use std::collections::HashSet;
 
-use crate::GenerationConfig;
+use crate::Sampling;
 use crate::ops::math::{exp, max, sum};
 use crate::ops::mix;
+use crate::simd::{Kernel, Simd, dispatch};
 
 /// Chooses the tokens of one answer.
+#[derive(Debug)]
 pub(crate) struct Sampler {
     /// Names the draws of this answer.
     key: u64,
@@ -21,28 +23,30 @@ pub(crate) struct Sampler {
 }
 
 /// A token, and how likely it was.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Choice {
     pub(crate) id: u32,
     /// Natural logarithm of its probability under the model alone: before penalty, temperature and cuts.
     pub(crate) logprob: f64,
+    /// The most likely tokens with their log-probabilities, most likely first.
+    pub(crate) top: Vec<(u32, f64)>,
 }
 
 impl Sampler {
-    pub(crate) fn new(config: &GenerationConfig, stream: u64, prompt: &[u32]) -> Self {
+    pub(crate) fn new(config: &Sampling, prompt: &[u32]) -> Self {
         let mut seen = HashSet::new();
         if config.repetition_penalty != 1.0 {
             seen.extend(prompt);
         }
         Self {
-            key: mix(config.seed, stream),
+            key: mix(config.seed, config.stream),
             drawn: 0,
             seen,
         }
     }
 
-    /// The next token after `logits: [vocab]`.
-    pub(crate) fn choose(&mut self, config: &GenerationConfig, logits: &[f32]) -> Choice {
+    /// The next token after `logits: [vocab]`, and the `top` most likely ones.
+    pub(crate) fn choose(&mut self, config: &Sampling, logits: &[f32], top: usize) -> Choice {
         let mut adjusted = Vec::new();
         let ranked = if self.seen.is_empty() {
             logits
@@ -59,9 +63,14 @@ impl Sampler {
         if config.repetition_penalty != 1.0 {
             self.seen.insert(id);
         }
+        let normaliser = Normaliser::of(logits);
         Choice {
             id,
-            logprob: logprob(logits, id),
+            logprob: normaliser.logprob(logits, id),
+            top: most_likely_first(logits, top)
+                .into_iter()
+                .map(|id| (id, normaliser.logprob(logits, id)))
+                .collect(),
         }
     }
 
@@ -79,7 +88,7 @@ impl Sampler {
         }
     }
 
-    fn draw(&mut self, config: &GenerationConfig, logits: &[f32]) -> u32 {
+    fn draw(&mut self, config: &Sampling, logits: &[f32]) -> u32 {
         let top = f64::from(max(logits));
         let weight = |logit: f32| ((f64::from(logit) - top) / config.temperature).exp();
         let mut kept: Vec<(u32, f64)> = (0..).zip(logits.iter().map(|z| weight(*z))).collect();
@@ -140,34 +149,89 @@ fn most_likely(logits: &[f32]) -> u32 {
     logits.iter().position(|z| *z == top).unwrap_or(0) as u32
 }
 
-fn logprob(logits: &[f32], id: u32) -> f64 {
-    let top = max(logits);
-    let total = sum(logits.len(), |i| exp(logits[i] - top));
-    let chosen = logits
-        .get(id as usize)
-        .copied()
-        .unwrap_or(f32::NEG_INFINITY);
-    f64::from(chosen - top) - f64::from(total).ln()
+/// The `count` most likely tokens, most likely first, ties to the lowest id.
+fn most_likely_first(logits: &[f32], count: usize) -> Vec<u32> {
+    let order = |a: &u32, b: &u32| {
+        let (x, y) = (logits[*a as usize], logits[*b as usize]);
+        y.total_cmp(&x).then(a.cmp(b))
+    };
+    let count = count.min(logits.len());
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+    ids.select_nth_unstable_by(count - 1, order);
+    ids.truncate(count);
+    ids.sort_unstable_by(order);
+    ids
+}
+
+/// What turns logits into log-probabilities.
+struct Normaliser {
+    top: f32,
+    /// `ln Σ exp(logit − top)`
+    log_total: f64,
+}
+
+impl Normaliser {
+    fn of(logits: &[f32]) -> Self {
+        let top = max(logits);
+        let total = dispatch(ExpSum { logits, top });
+        Self {
+            top,
+            log_total: f64::from(total).ln(),
+        }
+    }
+
+    fn logprob(&self, logits: &[f32], id: u32) -> f64 {
+        let chosen = logits
+            .get(id as usize)
+            .copied()
+            .unwrap_or(f32::NEG_INFINITY);
+        f64::from(chosen - self.top) - self.log_total
+    }
+}
+
+/// `Σ exp(logit − top)`
+struct ExpSum<'a> {
+    logits: &'a [f32],
+    top: f32,
+}
+
+impl Kernel for ExpSum<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> f32 {
+        let Self { logits, top } = self;
+        sum(logits.len(), |i| exp(logits[i] - top))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn config() -> GenerationConfig {
-        GenerationConfig {
+    fn config() -> Sampling {
+        Sampling {
             temperature: 1.0,
-            ..GenerationConfig::default()
+            ..Sampling::default()
         }
     }
 
     /// How often each id is drawn.
-    fn shares(config: &GenerationConfig, logits: &[f32]) -> Vec<f64> {
+    fn shares(config: &Sampling, logits: &[f32]) -> Vec<f64> {
         const DRAWS: u32 = 20_000;
-        let mut sampler = Sampler::new(config, 3, &[]);
+        let mut sampler = Sampler::new(
+            &Sampling {
+                stream: 3,
+                ..config.clone()
+            },
+            &[],
+        );
         let mut counts = vec![0.0; logits.len()];
         for _ in 0..DRAWS {
-            counts[sampler.choose(config, logits).id as usize] += 1.0 / f64::from(DRAWS);
+            counts[sampler.choose(config, logits, 0).id as usize] += 1.0 / f64::from(DRAWS);
         }
         counts
     }
@@ -178,7 +242,7 @@ mod tests {
         for (share, want) in shares(&config(), &logits).iter().zip([0.1, 0.2, 0.3, 0.4]) {
             assert!((share - want).abs() < 0.015, "{share} for {want}");
         }
-        let cold = GenerationConfig {
+        let cold = Sampling {
             temperature: 0.5,
             ..config()
         };
@@ -190,22 +254,22 @@ mod tests {
     #[test]
     fn cuts_keep_what_transformers_keeps() {
         let logits = [0.1f32, 0.2, 0.3, 0.4].map(f32::ln);
-        let kept = |config: GenerationConfig, logits: &[f32]| -> Vec<usize> {
+        let kept = |config: Sampling, logits: &[f32]| -> Vec<usize> {
             let shares = shares(&config, logits).into_iter().enumerate();
             shares
                 .filter(|(_, share)| *share > 0.0)
                 .map(|(id, _)| id)
                 .collect()
         };
-        let top_k = |k| GenerationConfig {
+        let top_k = |k| Sampling {
             top_k: Some(k),
             ..config()
         };
-        let top_p = |p| GenerationConfig {
+        let top_p = |p| Sampling {
             top_p: Some(p),
             ..config()
         };
-        let min_p = |p| GenerationConfig {
+        let min_p = |p| Sampling {
             min_p: Some(p),
             ..config()
         };
@@ -220,18 +284,18 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_equals_and_the_penalty_moves_on() {
-        let greedy = GenerationConfig::default();
-        let mut sampler = Sampler::new(&greedy, 0, &[]);
-        assert_eq!(sampler.choose(&greedy, &[1.0, 2.0, 2.0]).id, 1);
-        assert_eq!(sampler.choose(&greedy, &[f32::NAN; 3]).id, 0);
-        let penalty = GenerationConfig {
+        let greedy = Sampling::default();
+        let mut sampler = Sampler::new(&greedy, &[]);
+        assert_eq!(sampler.choose(&greedy, &[1.0, 2.0, 2.0], 0).id, 1);
+        assert_eq!(sampler.choose(&greedy, &[f32::NAN; 3], 0).id, 0);
+        let penalty = Sampling {
             repetition_penalty: 1.5,
             ..greedy
         };
-        let mut sampler = Sampler::new(&penalty, 0, &[0]);
+        let mut sampler = Sampler::new(&penalty, &[0]);
         let logits = [2.0, 1.5, 1.2, -1.0];
         let ids: Vec<u32> = (0..3)
-            .map(|_| sampler.choose(&penalty, &logits).id)
+            .map(|_| sampler.choose(&penalty, &logits, 0).id)
             .collect();
         // 2 / 1.5 is below 1.5, then above 1.2 and 1.5 / 1.5.
         assert_eq!(ids, [1, 0, 0]);
@@ -240,22 +304,37 @@ mod tests {
     #[test]
     fn the_logprob_is_the_models() {
         let logits = [0.5f32, 0.25, 0.25].map(f32::ln);
-        let hot = GenerationConfig {
+        let hot = Sampling {
             temperature: 5.0,
             ..config()
         };
-        let choice = Sampler::new(&hot, 0, &[]).choose(&hot, &logits);
+        let choice = Sampler::new(&hot, &[]).choose(&hot, &logits, 0);
         let want = f64::from(logits[choice.id as usize]);
         assert!((choice.logprob - want).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_top_is_in_order_and_ties_go_to_the_lowest_id() {
+        let logits = [0.25f32, 0.1, 0.25, 0.4].map(f32::ln);
+        let choice = Sampler::new(&config(), &[]).choose(&config(), &logits, 3);
+        let ids: Vec<u32> = choice.top.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, [3, 0, 2]);
+        assert!((choice.top[0].1 - 0.4f64.ln()).abs() < 1e-6);
+        let all = Sampler::new(&config(), &[]).choose(&config(), &logits, 9);
+        assert_eq!(all.top.len(), 4);
     }
 
     #[test]
     fn streams_and_seeds_differ_and_repeat() {
         let logits = vec![0.0; 1000];
         let draw = |seed, stream| {
-            let config = GenerationConfig { seed, ..config() };
-            let mut sampler = Sampler::new(&config, stream, &[]);
-            [0; 4].map(|_| sampler.choose(&config, &logits).id)
+            let config = Sampling {
+                seed,
+                stream,
+                ..config()
+            };
+            let mut sampler = Sampler::new(&config, &[]);
+            [0; 4].map(|_| sampler.choose(&config, &logits, 0).id)
         };
         assert_eq!(draw(1, 2), draw(1, 2));
         assert_ne!(draw(1, 2), draw(1, 3));

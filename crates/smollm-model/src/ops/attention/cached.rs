@@ -16,6 +16,16 @@ pub(crate) struct KeyValues {
     v: Vec<f32>,
 }
 
+impl KeyValues {
+    /// The first `values` floats of both.
+    pub(crate) fn prefix(&self, values: usize) -> Self {
+        Self {
+            k: self.k[..values].to_vec(),
+            v: self.v[..values].to_vec(),
+        }
+    }
+}
+
 /// Appends each segment's keys and values to its cache, then attends: segment `i` of the batch
 /// continues the sequence whose earlier tokens `caches[i]` holds. No gradient.
 ///
