@@ -59,6 +59,7 @@ mod pack;
 mod quantise;
 #[cfg(test)]
 mod tests;
+pub mod tiles;
 
 pub use cpu::{Capabilities, capabilities};
 pub use error::GemmError;

@@ -52,7 +52,10 @@ pub trait Decoder {
     ///
     /// # Errors
     /// If a token id is out of range or a sequence grows beyond the model's positions.
-    fn pass(&mut self, segments: &mut [Segment<'_, Self::Cache>]) -> Result<Vec<f32>, ModelError>;
+    fn pass(
+        &mut self,
+        segments: &mut [Segment<'_, Self::Cache>],
+    ) -> Result<Cow<'_, [f32]>, ModelError>;
 }
 
 impl<D: Decoder> Decoder for &mut D {
@@ -70,7 +73,10 @@ impl<D: Decoder> Decoder for &mut D {
         (**self).copy_prefix(from, tokens, to);
     }
 
-    fn pass(&mut self, segments: &mut [Segment<'_, Self::Cache>]) -> Result<Vec<f32>, ModelError> {
+    fn pass(
+        &mut self,
+        segments: &mut [Segment<'_, Self::Cache>],
+    ) -> Result<Cow<'_, [f32]>, ModelError> {
         (**self).pass(segments)
     }
 }

@@ -32,3 +32,4 @@ pub(crate) use rms_norm::rms_norm_row;
 pub use rope::RopeTable;
 pub use swiglu::swiglu;
 pub(crate) use swiglu::swiglu_row;
+pub(crate) use view::View;

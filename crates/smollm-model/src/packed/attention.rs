@@ -10,8 +10,8 @@ use std::ops::Range;
 use cpu_gemm::tiles::{TileGrid, multiply_tiles};
 
 use super::cache::{KEYS, LayerPointers, STEP, Shape, TILE};
-use crate::ops::{Heads, Sequence};
 use crate::ops::math::{exp, max};
+use crate::ops::{Heads, Sequence};
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// New tokens that are worked on together.
@@ -115,7 +115,11 @@ impl Job<'_> {
         let (shape, m) = (self.shape, self.rows * self.group);
         let keys = self.first + self.rows;
         let (steps, panels) = (keys.div_ceil(STEP), keys.div_ceil(KEYS));
-        let (q_width, k_width, v_width) = (shape.key_tiles() * 32, steps * STEP, shape.value_tiles() * 16);
+        let (q_width, k_width, v_width) = (
+            shape.key_tiles() * 32,
+            steps * STEP,
+            shape.value_tiles() * 16,
+        );
         self.gather(q_width, &mut scratch.q);
         grow(&mut scratch.scores, m * k_width);
         grow(&mut scratch.p, m * k_width);
@@ -211,7 +215,9 @@ impl Kernel for Softmax<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let rows = self.scores.chunks_exact_mut(self.keys);
-        let rows = rows.zip(self.p.chunks_exact_mut(self.keys)).zip(self.totals);
+        let rows = rows
+            .zip(self.p.chunks_exact_mut(self.keys))
+            .zip(self.totals);
         for (i, ((scores, p), total)) in rows.enumerate() {
             let seen = self.first + i / self.group + 1;
             let top = max(&scores[..seen]) * self.scale;

@@ -211,7 +211,8 @@ impl LayerPointers {
                 // SAFETY: the caller's promise; a token's row is its own.
                 unsafe {
                     k.add(at).copy_from_nonoverlapping(key.as_ptr(), key.len());
-                    v.add(at).copy_from_nonoverlapping(value.as_ptr(), value.len());
+                    v.add(at)
+                        .copy_from_nonoverlapping(value.as_ptr(), value.len());
                 }
             }
             Self::Bf16 { k, v } => {

@@ -88,9 +88,11 @@ impl PackedLlama {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.unwrap_or_else(cores);
         let team = Team::new(threads).map_err(|source| ModelError::Threads { threads, source })?;
-        let f32_only = weights.layers[0].qkv.operand_kind(Arithmetic::Integer)
-            == cpu_gemm::OperandKind::F32;
-        let kv = options.kv.unwrap_or(if f32_only { KvType::F32 } else { KvType::Bf16 });
+        let f32_only =
+            weights.layers[0].qkv.operand_kind(Arithmetic::Integer) == cpu_gemm::OperandKind::F32;
+        let kv = options
+            .kv
+            .unwrap_or(if f32_only { KvType::F32 } else { KvType::Bf16 });
         let mut scratch = Scratch::default();
         scratch.own.resize_with(team.count(), Own::default);
         Ok(Self {
@@ -159,7 +161,9 @@ impl PackedLlama {
         }
         // One arithmetic for all rows: whether a prompt's last token or an answer's asks does not matter here.
         let head = weights.lm_head();
-        scratch.of_last.shape(head.operand_kind(Arithmetic::Integer), wanted, hidden);
+        scratch
+            .of_last
+            .shape(head.operand_kind(Arithmetic::Integer), wanted, hidden);
         scratch.logits.resize(wanted * config.vocab_size, 0.0);
     }
 
@@ -177,12 +181,29 @@ impl PackedLlama {
             config.query_width(),
             config.intermediate_size,
         );
-        let widths = [hidden, hidden, query + 2 * config.key_value_width(), query, 2 * ffn, ffn, hidden];
-        let mut floats = scratch.floats.iter_mut().zip(widths).map(|(floats, width)| Rows {
-            start: floats.as_mut_ptr(),
-            width,
-        });
-        let mut next = || floats.next().unwrap_or(Rows { start: std::ptr::null_mut(), width: 0 });
+        let widths = [
+            hidden,
+            hidden,
+            query + 2 * config.key_value_width(),
+            query,
+            2 * ffn,
+            ffn,
+            hidden,
+        ];
+        let mut floats = scratch
+            .floats
+            .iter_mut()
+            .zip(widths)
+            .map(|(floats, width)| Rows {
+                start: floats.as_mut_ptr(),
+                width,
+            });
+        let mut next = || {
+            floats.next().unwrap_or(Rows {
+                start: std::ptr::null_mut(),
+                width: 0,
+            })
+        };
         let pass = Pass {
             weights: &self.weights,
             rows,
@@ -232,7 +253,9 @@ unsafe impl Sync for OwnOfEach {}
 fn pieces(rows: &[Row], sequences: &[Sequence], kv_heads: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for (segment, sequence) in sequences.iter().enumerate() {
-        let end = sequences.get(segment + 1).map_or(rows.len(), |next| next.first_row);
+        let end = sequences
+            .get(segment + 1)
+            .map_or(rows.len(), |next| next.first_row);
         let count = end - sequence.first_row;
         for start in (0..count).step_by(QUERY_ROWS) {
             let rows = start..(start + QUERY_ROWS).min(count);
@@ -272,8 +295,7 @@ impl Decoder for PackedLlama {
         let layers = self.weights.layers.len();
         // Where the arithmetic is the same, all rows meet the weights at once.
         let qkv = &self.weights.layers[0].qkv;
-        let alike =
-            qkv.operand_kind(Arithmetic::Float) == qkv.operand_kind(Arithmetic::Integer);
+        let alike = qkv.operand_kind(Arithmetic::Float) == qkv.operand_kind(Arithmetic::Integer);
         let mut order: Vec<usize> = (0..segments.len()).collect();
         order.sort_by_key(|i| segments[*i].phase == Phase::Answer);
         let (mut rows, mut sequences) = (Vec::new(), Vec::with_capacity(segments.len()));
@@ -287,7 +309,11 @@ impl Decoder for PackedLlama {
                 first_row: rows.len(),
                 first_position: cache.tokens,
                 adapter: segment.adapter,
-                cache: cache.layers.iter_mut().map(cache::LayerCache::pointers).collect(),
+                cache: cache
+                    .layers
+                    .iter_mut()
+                    .map(cache::LayerCache::pointers)
+                    .collect(),
             });
             rows.extend(segment.ids.iter().enumerate().map(|(at, id)| Row {
                 id: *id,
@@ -332,7 +358,10 @@ impl PackedLlama {
                     vocab_size,
                 });
             }
-            if let Some(adapter) = segment.adapter.filter(|a| *a >= self.weights.adapters.len()) {
+            if let Some(adapter) = segment
+                .adapter
+                .filter(|a| *a >= self.weights.adapters.len())
+            {
                 return Err(ModelError::Argument {
                     what: "the adapter's number",
                     found: adapter.to_string(),

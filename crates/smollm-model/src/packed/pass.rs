@@ -148,7 +148,9 @@ impl Pass<'_> {
         own: &mut Own,
     ) {
         let b = &self.buffers;
-        let before = layer.checked_sub(1).map(|before| (before, Projection::Down));
+        let before = layer
+            .checked_sub(1)
+            .map(|before| (before, Projection::Down));
         // SAFETY: see `run`.
         unsafe {
             self.normalise(before, &block.input_layernorm, worker, own);
@@ -207,7 +209,9 @@ impl Pass<'_> {
             }
             worker.meet();
             if !self.wanted.is_empty() {
-                self.weights.lm_head().multiply(worker, b.of_last, self.logits);
+                self.weights
+                    .lm_head()
+                    .multiply(worker, b.of_last, self.logits);
             }
             worker.meet();
         }
@@ -257,7 +261,14 @@ impl Pass<'_> {
     }
 
     /// `y += scale · B A x`, where the row's adapter has that site.
-    fn adapt(&self, row: usize, site: (usize, Projection), x: &[f32], y: &mut [f32], own: &mut Own) {
+    fn adapt(
+        &self,
+        row: usize,
+        site: (usize, Projection),
+        x: &[f32],
+        y: &mut [f32],
+        own: &mut Own,
+    ) {
         let sequence = &self.sequences[self.rows[row].segment];
         if let Some(adapter) = sequence.adapter {
             self.weights.adapters[adapter].add(site, x, y, &mut own.u);
@@ -339,7 +350,10 @@ impl Pass<'_> {
             let mut store = |row: usize, head: usize, out: &[f32]| {
                 // SAFETY: this piece alone writes its heads of its rows.
                 unsafe {
-                    let to = b.attended.start.add((first + row) * b.attended.width + head * out.len());
+                    let to = b
+                        .attended
+                        .start
+                        .add((first + row) * b.attended.width + head * out.len());
                     to.copy_from_nonoverlapping(out.as_ptr(), out.len());
                 }
             };

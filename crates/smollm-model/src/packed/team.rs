@@ -158,7 +158,8 @@ impl Team {
     pub(super) fn run(&mut self, work: &Work<'_>) {
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes; this function waits for all workers below, so none uses it afterwards.
-        let job = Job(unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) });
+        let job =
+            Job(unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) });
         shared.done.store(0, Ordering::Relaxed);
         {
             let mut slot = lock(&shared.job);
@@ -266,7 +267,10 @@ mod tests {
                         worker.meet();
                     }
                 });
-                assert!(sums.iter().all(|sum| sum.load(Ordering::Relaxed) == 97 * 21));
+                assert!(
+                    sums.iter()
+                        .all(|sum| sum.load(Ordering::Relaxed) == 97 * 21)
+                );
             }
         }
     }

@@ -103,9 +103,10 @@ impl Weights {
     /// Multiplications with a weight that a token costs, the output projection aside.
     pub(super) fn linear_parameters(&self) -> usize {
         let of = |s: &Stacked| s.n() * s.k();
-        let blocks = self.layers.iter().map(|block| {
-            of(&block.qkv) + of(&block.o) + of(&block.gate_up) + of(&block.down)
-        });
+        let blocks = self
+            .layers
+            .iter()
+            .map(|block| of(&block.qkv) + of(&block.o) + of(&block.gate_up) + of(&block.down));
         blocks.sum()
     }
 }
@@ -151,10 +152,12 @@ fn is_quantised(packed: &PackedMatrix) -> bool {
 /// Whether any linear layer stays quantised: then all are.
 fn any_quantised(ck: &Checkpoint, config: &ModelConfig, format: WeightFormat) -> bool {
     let layers = 0..config.num_hidden_layers;
-    layers.flat_map(|layer| Projection::ALL.map(|p| (layer, p))).any(|(layer, projection)| {
-        let name = format!("model.layers.{layer}.{}.weight", projection.path());
-        !matches!(ck.packed_format(&name, format), Format::F32 | Format::Bf16)
-    })
+    layers
+        .flat_map(|layer| Projection::ALL.map(|p| (layer, p)))
+        .any(|(layer, projection)| {
+            let name = format!("model.layers.{layer}.{}.weight", projection.path());
+            !matches!(ck.packed_format(&name, format), Format::F32 | Format::Bf16)
+        })
 }
 
 fn norm(ck: &Checkpoint, name: &str) -> Result<Vec<f32>, ModelError> {
