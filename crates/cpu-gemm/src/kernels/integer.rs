@@ -20,6 +20,8 @@ pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
         #[cfg(target_arch = "x86_64")]
         if capabilities.has(Feature::Vnni) {
             return x86::vnni::run(job);
+        } else if capabilities.has(Feature::Avx2) {
+            return x86::avx2::run(job);
         }
         portable(job);
     }

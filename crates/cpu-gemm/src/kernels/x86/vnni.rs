@@ -11,7 +11,7 @@ use std::arch::x86_64::{
     _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi16,
 };
 
-use super::{store, with_rows};
+use super::{Quantised, quantised_formats, store, with_rows};
 use crate::format::{BLOCK, Format};
 use crate::kernels::Job;
 use crate::operand::{BlockScale, INT8_BLOCK};
@@ -22,35 +22,12 @@ const ROWS: usize = 8;
 /// How far ahead of its use a line of weights is asked for.
 const AHEAD: usize = 2048;
 
-/// A quantised format as constants.
-trait Quantised {
-    const FORMAT: Format;
-}
-
-macro_rules! quantised {
-    ($($name:ident = $format:ident),*) => {$(
-        struct $name;
-        impl Quantised for $name {
-            const FORMAT: Format = Format::$format;
-        }
-    )*};
-}
-quantised!(Q80 = Q8_0, Q40 = Q4_0, Q41 = Q4_1, Q4K = Q4_K);
-
 /// # Safety
 /// As for [`crate::kernels::run`], on a CPU with AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
 pub(crate) unsafe fn run(job: &Job) {
     // SAFETY: the caller's promise.
-    unsafe {
-        match job.format {
-            Format::Q8_0 => panels::<Q80>(job),
-            Format::Q4_0 => panels::<Q40>(job),
-            Format::Q4_1 => panels::<Q41>(job),
-            Format::Q4_K => panels::<Q4K>(job),
-            Format::F32 | Format::Bf16 => unreachable!("not quantised"),
-        }
-    }
+    unsafe { quantised_formats!(job.format, Q => panels::<Q>(job)) }
 }
 
 #[inline(always)]
@@ -140,7 +117,7 @@ impl Block {
             }
             let scales = _mm512_mul_ps(self.scales, _mm512_set1_ps((*scale).scale));
             let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scales, sum);
-            if !matches!(Q::FORMAT, Format::Q4_1 | Format::Q4_K) {
+            if !Q::MINS {
                 return sum;
             }
             _mm512_fmadd_ps(self.mins, _mm512_set1_ps((*scale).scaled_sum), sum)
