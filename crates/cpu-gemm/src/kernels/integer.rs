@@ -18,7 +18,9 @@ pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
     // SAFETY: the caller's promise; each kernel's CPU feature is among the capabilities.
     unsafe {
         #[cfg(target_arch = "x86_64")]
-        if capabilities.has(Feature::Vnni) {
+        if capabilities.has(Feature::AmxInt8) && job.rows() >= x86::amx_int8::FROM_ROWS {
+            return x86::amx_int8::run(job);
+        } else if capabilities.has(Feature::Vnni) {
             return x86::vnni::run(job);
         } else if capabilities.has(Feature::Avx2) {
             return x86::avx2::run(job);

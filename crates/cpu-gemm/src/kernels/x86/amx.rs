@@ -7,40 +7,13 @@
 use std::arch::asm;
 
 use super::bf16::panels_as_bf16;
+use super::tiles::{Config, release};
 use crate::format::{BLOCK, LANES};
 use crate::kernels::{Job, scratch};
 use crate::operand::TILE;
 
 /// Rows of a tile.
 const ROWS: usize = 16;
-
-/// What `ldtilecfg` reads: rows and bytes in a row of each tile register.
-#[repr(C, align(64))]
-struct Config {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-impl Config {
-    /// All eight tiles are 64 bytes wide; `rows` of each.
-    fn new(rows: [usize; 8]) -> Self {
-        let mut config = Self {
-            palette: 1,
-            start_row: 0,
-            reserved: [0; 14],
-            row_bytes: [0; 16],
-            rows: [0; 16],
-        };
-        for (i, rows) in rows.into_iter().enumerate() {
-            config.row_bytes[i] = 64;
-            config.rows[i] = rows as u8;
-        }
-        config
-    }
-}
 
 /// A tile product's results when some of them are padding: 2 × 2 or 1 × 4 tiles.
 #[repr(C, align(64))]
@@ -65,7 +38,7 @@ pub(crate) unsafe fn run(job: &Job) {
     };
     scratch::with(room, |scratch| {
         // SAFETY: the CPU has tiles, the process may use them.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, readonly)) };
+        unsafe { config.load() };
         let mut results = Results([0.0; 4 * ROWS * LANES]);
         for p in (job.first..job.last).step_by(group) {
             let count = group.min(job.last - p);
@@ -83,19 +56,20 @@ pub(crate) unsafe fn run(job: &Job) {
             }
         }
         // SAFETY: as above; the tiles are not used after this.
-        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+        unsafe { release() };
     });
 }
 
 /// Tiles 0 to 3 are sums of four panels, 4 the activations, 5 to 7 weights.
 fn for_few_rows(rows: usize) -> Config {
-    Config::new([rows, rows, rows, rows, rows, 16, 16, 16])
+    let (x, w) = ((rows, 64), (ROWS, 64));
+    Config::new([x, x, x, x, x, w, w, w])
 }
 
 /// Tiles 0 to 3 are sums of two panels for 32 rows, 4 and 5 activations, 6 and 7 weights.
 fn for_many_rows(rows: usize) -> Config {
-    let second = (rows - ROWS).min(ROWS);
-    Config::new([16, 16, second, second, 16, second, 16, 16])
+    let (first, second) = ((ROWS, 64), ((rows - ROWS).min(ROWS), 64));
+    Config::new([first, first, second, second, first, second, first, first])
 }
 
 /// Up to 16 rows times four panels, of which `count` are wanted.

@@ -5,10 +5,12 @@
 #![allow(clippy::inline_always)]
 
 pub(crate) mod amx;
+pub(crate) mod amx_int8;
 pub(crate) mod avx2;
 pub(crate) mod bf16;
 pub(crate) mod f32;
 pub(crate) mod narrow;
+mod tiles;
 pub(crate) mod vnni;
 
 use std::arch::x86_64::{__m512, __mmask16, _mm512_mask_storeu_ps};
@@ -49,19 +51,19 @@ macro_rules! quantised_formats {
     ($format:expr, $name:ident => $body:expr) => {
         match $format {
             $crate::format::Format::Q8_0 => {
-                type $name = super::Q80;
+                type $name = $crate::kernels::x86::Q80;
                 $body
             }
             $crate::format::Format::Q4_0 => {
-                type $name = super::Q40;
+                type $name = $crate::kernels::x86::Q40;
                 $body
             }
             $crate::format::Format::Q4_1 => {
-                type $name = super::Q41;
+                type $name = $crate::kernels::x86::Q41;
                 $body
             }
             $crate::format::Format::Q4_K => {
-                type $name = super::Q4K;
+                type $name = $crate::kernels::x86::Q4K;
                 $body
             }
             format => unreachable!("{format} is not quantised"),

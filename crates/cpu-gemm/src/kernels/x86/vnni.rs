@@ -20,7 +20,7 @@ use crate::operand::{BlockScale, INT8_BLOCK};
 const ROWS: usize = 8;
 
 /// How far ahead of its use a line of weights is asked for.
-const AHEAD: usize = 2048;
+pub(super) const AHEAD: usize = 2048;
 
 /// # Safety
 /// As for [`crate::kernels::run`], on a CPU with AVX-512 F, BW, VL and VNNI.
@@ -81,17 +81,8 @@ impl Block {
         unsafe {
             let head = panel.add(layout.scales(b));
             let levels = panel.add(layout.levels(b));
-            for line in (0..layout.levels).step_by(64) {
-                _mm_prefetch::<_MM_HINT_T0>(levels.wrapping_add(AHEAD + line).cast());
-            }
-            let (scales, mins) = match Q::FORMAT {
-                Format::Q4_K => (
-                    _mm512_load_ps(head.cast()),
-                    _mm512_load_ps(head.add(64).cast()),
-                ),
-                Format::Q4_1 => (halves(head), halves(head.add(32))),
-                _ => (halves(head), _mm512_setzero_ps()),
-            };
+            prefetch(levels.wrapping_add(AHEAD), layout.levels);
+            let (scales, mins) = head_of::<Q>(head);
             Self {
                 levels: unpack::<Q>(levels),
                 scales,
@@ -125,6 +116,31 @@ impl Block {
     }
 }
 
+/// Asks for `bytes` bytes of weights that will be read soon.
+#[inline(always)]
+pub(super) fn prefetch(from: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        // SAFETY: prefetching needs no valid address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(line).cast()) };
+    }
+}
+
+/// Scales and minima of a block; without minima, zeros.
+#[inline(always)]
+pub(super) unsafe fn head_of<Q: Quantised>(head: *const u8) -> (__m512, __m512) {
+    // SAFETY: the head of a block.
+    unsafe {
+        match Q::FORMAT {
+            Format::Q4_K => (
+                _mm512_load_ps(head.cast()),
+                _mm512_load_ps(head.add(64).cast()),
+            ),
+            Format::Q4_1 => (halves(head), halves(head.add(32))),
+            _ => (halves(head), _mm512_setzero_ps()),
+        }
+    }
+}
+
 /// Sixteen f16 values, widened.
 #[inline(always)]
 pub(super) unsafe fn halves(from: *const u8) -> __m512 {
@@ -134,7 +150,7 @@ pub(super) unsafe fn halves(from: *const u8) -> __m512 {
 
 /// The levels of a block as bytes: quads of inputs, 16 outputs each.
 #[inline(always)]
-unsafe fn unpack<Q: Quantised>(levels: *const u8) -> [__m512i; 8] {
+pub(super) unsafe fn unpack<Q: Quantised>(levels: *const u8) -> [__m512i; 8] {
     // SAFETY: the block has this many bytes, each vector aligned to 64.
     unsafe {
         let load = |i: usize| _mm512_load_si512(levels.add(i * 64).cast());
