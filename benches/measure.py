@@ -37,7 +37,8 @@ def run(command, env=None):
         text, errors = out.read(), err.read()
     if child.returncode:
         tail = (errors.strip() or text.strip() or "it printed nothing")[-800:]
-        raise RuntimeError(f"{' '.join(command)} exits {child.returncode}:\n{tail}")
+        # A negative code is a signal: -4 for an instruction that the processor refuses.
+        raise RuntimeError(f"{' '.join(command)} ends with code {child.returncode}:\n{tail}")
     # Kilobytes on Linux, bytes on macOS.
     unit = 1e6 if platform.system() == "Darwin" else 1e3 / 1.024
     return Ran(text, seconds, usage.ru_maxrss / unit)
