@@ -35,6 +35,7 @@ mod choose;
 mod error;
 mod opened;
 mod stop;
+mod variants;
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +46,7 @@ pub use opened::{Loaded, Opened};
 /// Runs what was loaded.
 pub use smollm_model;
 pub use stop::{END_OF_TEXT, END_OF_TURN, stop_ids};
+pub use variants::{Variants, variant_names};
 
 /// The model that stages take when none is named.
 pub const DEFAULT_MODEL: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
@@ -94,6 +96,14 @@ pub fn load(spec: &ModelSpec) -> Result<Loaded, LoadError> {
 /// adapter do not fit.
 pub fn open(spec: &ModelSpec) -> Result<Opened, LoadError> {
     Opened::new(spec)
+}
+
+/// [`open`], without the adapter: the base model that `spec` leads to.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_base(spec: &ModelSpec) -> Result<Opened, LoadError> {
+    Opened::base(spec)
 }
 
 /// Whether `path` is an adapter: a folder with an `adapter_config.json`.
