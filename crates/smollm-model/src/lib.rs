@@ -51,12 +51,13 @@ mod ragged;
 mod sampling;
 mod simd;
 mod source;
+mod text_file;
 
 // The tensor types that this crate's functions take and give, so that a user needs no candle of the
 // same version beside it.
 pub use candle_core::{DType, Device, Tensor};
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, check_safetensors};
 pub use config::ModelConfig;
 pub use error::ModelError;
 pub use generation::{Completion, FinishReason, GenerationConfig, GenerationEvent, generate};
