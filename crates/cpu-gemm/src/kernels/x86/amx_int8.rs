@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::tiles::{Config, release};
-use super::vnni::{AHEAD, head_of, prefetch, unpack};
+use super::vnni::{head_of, prefetch, unpack};
 use super::{Quantised, quantised_formats};
 use crate::format::{BLOCK, Format, LANES};
 use crate::kernels::Job;
@@ -132,7 +132,7 @@ unsafe fn dots_of<Q: Quantised>(
         let mut w = [panel; BLOCKS];
         for (i, w) in w.iter_mut().enumerate().take(count) {
             *w = panel.add(layout.levels(b + i));
-            prefetch(w.wrapping_add(AHEAD), layout.levels);
+            prefetch::<Q>(panel.add(layout.scales(b + i)), *w);
             if Q::FORMAT != Format::Q8_0 {
                 room.add(i).write(unpack::<Q>(*w));
                 *w = room.add(i).cast();
