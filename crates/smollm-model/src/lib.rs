@@ -48,16 +48,18 @@ mod generation;
 mod linear;
 mod model;
 pub mod ops;
+mod packed;
 mod ragged;
 mod sampling;
 mod simd;
 mod source;
+mod text_file;
 
 // The tensor types that this crate's functions take and give, so that a user needs no candle of the
 // same version beside it.
 pub use candle_core::{DType, Device, Tensor};
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, check_safetensors};
 pub use config::ModelConfig;
 pub use engine::{
     Completion, Decoder, Engine, EngineLimits, Event, FinishReason, Phase, Request, Sampling,
@@ -67,5 +69,6 @@ pub use error::ModelError;
 pub use generation::{GenerationConfig, GenerationEvent, generate};
 pub use linear::{Linear, LowRank, Projection};
 pub use model::{KvCache, Llama, Mode};
+pub use packed::{KvType, PackedCache, PackedLlama, PackedOptions, WeightFormat};
 pub use ragged::Ragged;
 pub use source::{DEFAULT_REVISION, HubOptions, ModelFiles, ModelSource};
