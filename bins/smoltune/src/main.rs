@@ -52,6 +52,8 @@ enum Command {
     Compare(compare::Args),
     /// Talk with a model
     Chat(chat::Args),
+    /// Answer over HTTP, as the OpenAI API does
+    Serve(serve::Args),
     /// Write a model with its adapter merged in
     Export(export::Args),
     /// Do it all from one smoltune.toml: prepare, answer, train, answer again, compare
@@ -72,6 +74,7 @@ fn dispatch(command: &Command) -> Result<(), StageError> {
         Command::Evaluate(args) => evaluate::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Export(args) => export::run(args),
         Command::Run(args) => run::run(args),
         Command::Quickstart(args) => quickstart::run(args),
