@@ -12,9 +12,11 @@ mod shards;
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
+use cpu_gemm::{Format, PackedMatrix};
 
+use crate::ops::View;
 use crate::source::ModelFiles;
-use crate::{ModelConfig, ModelError};
+use crate::{ModelConfig, ModelError, WeightFormat};
 use gguf_weights::GgufWeights;
 use shards::Shards;
 
@@ -105,6 +107,52 @@ impl Checkpoint {
             Weights::Gguf(file) => file.load(name)?,
         };
         Ok(tensor.to_dtype(dtype)?)
+    }
+}
+
+impl Checkpoint {
+    /// What [`Checkpoint::packed`] makes of a tensor.
+    pub(crate) fn packed_format(&self, name: &str, format: WeightFormat) -> Format {
+        match format {
+            WeightFormat::F32 => Format::F32,
+            WeightFormat::Bf16 => Format::Bf16,
+            WeightFormat::Q8_0 => Format::Q8_0,
+            WeightFormat::Stored => match &self.weights {
+                Weights::Shards(shards) => shards.packed_format(name),
+                Weights::Gguf(file) => file.packed_format(name),
+            },
+        }
+    }
+
+    /// Packs the weight `[n, k]` of this name for inference: straight from its blocks where it is stored as asked, else
+    /// from its f32 values.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::tensor`]; also if `k` is no multiple of 32 and the weight is to be quantised.
+    pub(crate) fn packed(
+        &self,
+        name: &str,
+        n: usize,
+        k: usize,
+        format: WeightFormat,
+    ) -> Result<PackedMatrix, ModelError> {
+        self.weights.check(name, &[n, k])?;
+        let format = self.packed_format(name, format);
+        let packed = match &self.weights {
+            Weights::Gguf(file) if file.stored_format(name) == Some(format) => {
+                file.packed(name, n, k, format)?
+            }
+            _ => {
+                let tensor = self.tensor(name, &[n, k], DType::F32)?;
+                let rows = View::<f32>::of(&tensor)?;
+                PackedMatrix::from_f32(rows.slice(), n, k, format)
+            }
+        };
+        packed.map_err(|source| ModelError::Packing {
+            path: self.path().into(),
+            tensor: name.to_owned(),
+            source,
+        })
     }
 }
 

@@ -24,6 +24,26 @@ pub enum ModelError {
         source: std::io::Error,
     },
 
+    /// A weight cannot be packed.
+    #[error("{}: tensor `{tensor}` cannot be packed: {source}", path.display())]
+    Packing {
+        /// The weight file, or the folder of shards.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// What does not fit.
+        source: cpu_gemm::GemmError,
+    },
+
+    /// The system gives no threads.
+    #[error("cannot start {threads} threads: {source}; ask for fewer")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+
     /// A GGUF file is damaged or lacks what is needed.
     #[error(transparent)]
     Gguf(#[from] gguf::GgufError),

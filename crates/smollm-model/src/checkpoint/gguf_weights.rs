@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
 use candle_core::{Device, Tensor};
+use cpu_gemm::{Format, GemmError, PackedMatrix};
 use gguf::{GgmlType, GgufFile, TensorInfo};
 
 use super::layout::{gguf_name, hf_name};
@@ -94,6 +95,47 @@ impl GgufWeights {
         }
     }
 
+    /// The format of a tensor's blocks, where they can be packed as they are.
+    pub(super) fn stored_format(&self, name: &str) -> Option<Format> {
+        Some(match self.find(name).ok()?.ggml_type {
+            GgmlType::F32 => Format::F32,
+            GgmlType::BF16 => Format::Bf16,
+            GgmlType::Q8_0 => Format::Q8_0,
+            GgmlType::Q4_0 => Format::Q4_0,
+            GgmlType::Q4_1 => Format::Q4_1,
+            GgmlType::Q4K => Format::Q4_K,
+            _ => return None,
+        })
+    }
+
+    /// What a tensor is packed as where nothing else is asked for.
+    pub(super) fn packed_format(&self, name: &str) -> Format {
+        let half = self
+            .find(name)
+            .is_ok_and(|tensor| tensor.ggml_type == GgmlType::F16);
+        let other = if half { Format::F32 } else { Format::Q8_0 };
+        self.stored_format(name).unwrap_or(other)
+    }
+
+    /// Packs a tensor's blocks as they are.
+    pub(super) fn packed(
+        &self,
+        name: &str,
+        n: usize,
+        k: usize,
+        format: Format,
+    ) -> Result<Result<PackedMatrix, GemmError>, ModelError> {
+        let tensor = self.find(name)?;
+        let bytes = self.file.tensor_bytes(tensor)?;
+        let rotated = match tensor.name.rsplit_once(".attn_") {
+            Some((_, "q.weight")) => Some(self.heads),
+            Some((_, "k.weight")) => Some(self.key_value_heads),
+            _ => None,
+        };
+        let source_row = |row: usize| rotated.map_or(row, |heads| unpermuted(row, n / heads));
+        Ok(PackedMatrix::from_ggml(format, bytes, n, k, &source_row))
+    }
+
     fn candle_type(&self, tensor: &TensorInfo) -> Result<GgmlDType, ModelError> {
         candle_type(tensor.ggml_type).ok_or_else(|| ModelError::TensorType {
             path: self.path.clone(),
@@ -114,6 +156,13 @@ fn unpermute(weight: &Tensor, heads: usize) -> candle_core::Result<Tensor> {
         .transpose(1, 2)?
         .contiguous()?
         .reshape((rows, width))
+}
+
+/// The stored row that belongs at row `row`, for heads of `dim` rows: see [`unpermute`].
+fn unpermuted(row: usize, dim: usize) -> usize {
+    let (head, within) = (row / dim, row % dim);
+    let (half, at) = (within / (dim / 2), within % (dim / 2));
+    head * dim + 2 * at + half
 }
 
 /// The types that candle can dequantise.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{Device, Tensor};
+use cpu_gemm::Format;
 use safetensors::Dtype;
 use serde::Deserialize;
 
@@ -102,6 +103,17 @@ impl Shards {
             });
         }
         Ok(())
+    }
+
+    /// What a tensor is packed as where nothing else is asked for: bf16 stays, f16 becomes f32.
+    pub(super) fn packed_format(&self, name: &str) -> Format {
+        let found = self
+            .find(name)
+            .and_then(|(_, file)| Ok(file.get(name)?.dtype()));
+        match found {
+            Ok(Dtype::BF16) => Format::Bf16,
+            _ => Format::F32,
+        }
     }
 
     pub(super) fn load(&self, name: &str) -> Result<Tensor, ModelError> {

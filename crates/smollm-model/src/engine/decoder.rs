@@ -1,5 +1,7 @@
 //! What an engine needs of a model.
 
+use std::borrow::Cow;
+
 use candle_core::Tensor;
 
 use crate::{KvCache, Llama, ModelConfig, ModelError, Ragged};
@@ -50,7 +52,10 @@ pub trait Decoder {
     ///
     /// # Errors
     /// If a token id is out of range or a sequence grows beyond the model's positions.
-    fn pass(&mut self, segments: &mut [Segment<'_, Self::Cache>]) -> Result<Vec<f32>, ModelError>;
+    fn pass(
+        &mut self,
+        segments: &mut [Segment<'_, Self::Cache>],
+    ) -> Result<Cow<'_, [f32]>, ModelError>;
 }
 
 impl<D: Decoder> Decoder for &mut D {
@@ -68,7 +73,10 @@ impl<D: Decoder> Decoder for &mut D {
         (**self).copy_prefix(from, tokens, to);
     }
 
-    fn pass(&mut self, segments: &mut [Segment<'_, Self::Cache>]) -> Result<Vec<f32>, ModelError> {
+    fn pass(
+        &mut self,
+        segments: &mut [Segment<'_, Self::Cache>],
+    ) -> Result<Cow<'_, [f32]>, ModelError> {
         (**self).pass(segments)
     }
 }
@@ -90,7 +98,10 @@ impl Decoder for &Llama {
         *to = from.prefix(tokens, Llama::config(self).key_value_width());
     }
 
-    fn pass(&mut self, segments: &mut [Segment<'_, KvCache>]) -> Result<Vec<f32>, ModelError> {
+    fn pass(
+        &mut self,
+        segments: &mut [Segment<'_, KvCache>],
+    ) -> Result<Cow<'_, [f32]>, ModelError> {
         let ids: Vec<&[u32]> = segments.iter().map(|segment| segment.ids).collect();
         let batch = Ragged::new(&ids)?;
         let mut caches: Vec<&mut KvCache> = segments.iter_mut().map(|s| &mut *s.cache).collect();
@@ -101,9 +112,9 @@ impl Decoder for &Llama {
             .map(|(_, range)| range.end as u32 - 1)
             .collect();
         if last.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Cow::default());
         }
         let last = hidden.index_select(&Tensor::new(last, hidden.device())?, 0)?;
-        Ok(self.logits(&last)?.flatten_all()?.to_vec1()?)
+        Ok(self.logits(&last)?.flatten_all()?.to_vec1()?.into())
     }
 }

@@ -337,8 +337,9 @@ impl<D: Decoder> Engine<D> {
                 });
             }
         }
+        let vocab_size = self.decoder.config().vocab_size;
         let logits = self.decoder.pass(&mut segments)?;
-        let mut rows = logits.chunks_exact(self.decoder.config().vocab_size);
+        let mut rows = logits.chunks_exact(vocab_size);
         let rows: Vec<Option<&[f32]>> = wants
             .into_iter()
             .map(|wanted| wanted.then(|| rows.next()).flatten())

@@ -22,11 +22,14 @@ mod tests;
 mod view;
 
 pub use attention::{Heads, attention};
-pub(crate) use attention::{KeyValues, attend_cached};
+pub(crate) use attention::{KeyValues, Sequence, attend_cached};
 pub use cross_entropy::cross_entropy;
 pub use dropout::Dropout;
 pub(crate) use dropout::mix;
 pub use linear::{frozen_linear, low_rank_linear};
 pub use rms_norm::rms_norm;
+pub(crate) use rms_norm::rms_norm_row;
 pub use rope::RopeTable;
 pub use swiglu::swiglu;
+pub(crate) use swiglu::swiglu_row;
+pub(crate) use view::View;

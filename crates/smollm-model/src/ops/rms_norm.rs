@@ -31,6 +31,11 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     })
 }
 
+/// The same on one row in memory, `x`, `w` and `y` of one length.
+pub(crate) fn rms_norm_row(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
+    dispatch(Forward { x, w, y, eps });
+}
+
 struct RmsNorm {
     weight: Tensor,
     eps: f32,

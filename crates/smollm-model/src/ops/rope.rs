@@ -60,6 +60,21 @@ impl RopeTable {
         x.contiguous()?.apply_op1(Rotate(self.clone()))
     }
 
+    /// Rotates every head of one row in place; `token` is its place in the table.
+    pub(crate) fn rotate_row(&self, token: usize, row: &mut [f32]) {
+        let half = self.half;
+        let cos = &self.cos[token * half..][..half];
+        let sin = &self.sin[token * half..][..half];
+        for head in row.chunks_exact_mut(2 * half) {
+            let (low, high) = head.split_at_mut(half);
+            for j in 0..half {
+                let (x1, x2) = (low[j], high[j]);
+                low[j] = x1 * cos[j] - x2 * sin[j];
+                high[j] = x2 * cos[j] + x1 * sin[j];
+            }
+        }
+    }
+
     /// Rotates by the angles (`sign` 1) or back (−1).
     fn apply(&self, x: &[f32], width: usize, sign: f32) -> Vec<f32> {
         let half = self.half;

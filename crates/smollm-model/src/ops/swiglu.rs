@@ -25,6 +25,11 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu)
 }
 
+/// The same on one row in memory, all of one length.
+pub(crate) fn swiglu_row(gate: &[f32], up: &[f32], y: &mut [f32]) {
+    dispatch(Forward { gate, up, y });
+}
+
 struct SwiGlu;
 
 struct Forward<'a> {

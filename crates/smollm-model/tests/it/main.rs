@@ -7,6 +7,7 @@ mod goldens;
 mod gradients;
 mod invariance;
 mod oracle;
+mod packed;
 
 use std::path::PathBuf;
 

@@ -23,7 +23,8 @@ use rayon::prelude::*;
 
 use super::view::{View, cpu_result, f32s};
 pub(crate) use cached::{KeyValues, attend_cached};
-use tile::{QUERY_TILE, Sequence};
+use tile::QUERY_TILE;
+pub(crate) use tile::Sequence;
 
 /// How many heads there are and how wide each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,21 +11,21 @@ use crate::simd::{Kernel, Simd, dispatch};
 pub(super) const QUERY_TILE: usize = 48;
 
 /// The new queries of one sequence and all its keys and values.
-pub(super) struct Sequence<'a> {
-    pub(super) heads: Heads,
+pub(crate) struct Sequence<'a> {
+    pub(crate) heads: Heads,
     /// `[new tokens, query width]`
-    pub(super) q: &'a [f32],
+    pub(crate) q: &'a [f32],
     /// Tokens whose keys precede the first query's own.
-    pub(super) past: usize,
+    pub(crate) past: usize,
     /// `[past + new tokens, key-value width]`
-    pub(super) k: &'a [f32],
+    pub(crate) k: &'a [f32],
     /// `[past + new tokens, key-value width]`
-    pub(super) v: &'a [f32],
+    pub(crate) v: &'a [f32],
 }
 
 impl Sequence<'_> {
     /// Outputs `[rows, dim]` and log-sum-exps `[rows]` of head `head` for the queries `rows`.
-    pub(super) fn attend(&self, head: usize, rows: Range<usize>) -> (Vec<f32>, Vec<f32>) {
+    pub(crate) fn attend(&self, head: usize, rows: Range<usize>) -> (Vec<f32>, Vec<f32>) {
         let Heads { dim, .. } = self.heads;
         let (first, m, keys) = (self.past + rows.start, rows.len(), self.past + rows.end);
         let mut p = vec![0f32; m * keys];

@@ -1,0 +1,63 @@
+//! Quantised weights times quantised activations: exact sums in each block of 32.
+//!
+//! For each block, in ascending order, `acc = fma(Σ(w·q), w_scale · x_scale, acc)`, and for formats
+//! with minima `acc = fma(w_min, x_scale · Σq, acc)`. The inner sums are exact integers and
+//! the outer ones follow one order, so every implementation gives the same bits.
+
+use crate::cpu::Capabilities;
+use crate::format::{BLOCK, LANES};
+use crate::kernels::Job;
+use crate::kernels::block::Block;
+use crate::operand::{BlockScale, INT8_BLOCK};
+
+/// # Safety
+/// As for [`super::run`]; the operand is `Int8` and the format a quantised one.
+pub(crate) unsafe fn run(_capabilities: Capabilities, job: &Job) {
+    // SAFETY: the caller's promise.
+    unsafe { portable(job) }
+}
+
+unsafe fn portable(job: &Job) {
+    let mut sums = vec![[0f32; LANES]; job.rows()];
+    for p in job.panels() {
+        sums.fill([0.0; LANES]);
+        for b in 0..job.k / BLOCK {
+            let block = Block::read(job.format, job.panel(p), b);
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the operand has this row, and blocks for all of `k`.
+                let (levels, scale) = unsafe {
+                    let from = job.x.base().add(row * job.x.stride() + b * INT8_BLOCK);
+                    let scale = from.add(BLOCK).cast::<BlockScale>().read();
+                    (from.cast::<[i8; BLOCK]>().read(), scale)
+                };
+                add_block(&block, &levels, &scale, sums);
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            // SAFETY: row and panel are the job's.
+            unsafe { job.store(row, p, sums) };
+        }
+    }
+}
+
+fn add_block(block: &Block, levels: &[i8; BLOCK], scale: &BlockScale, sums: &mut [f32; LANES]) {
+    let start = match block.zero {
+        128 => scale.minus_128,
+        8 => scale.minus_8,
+        _ => 0,
+    };
+    let mut dots = [start; LANES];
+    for (weights, x) in block.levels.iter().zip(levels.as_chunks::<4>().0) {
+        for (dot, w) in dots.iter_mut().zip(weights.as_chunks::<4>().0) {
+            for i in 0..4 {
+                *dot += i32::from(w[i]) * i32::from(x[i]);
+            }
+        }
+    }
+    for (o, sum) in sums.iter_mut().enumerate() {
+        *sum = (dots[o] as f32).mul_add(block.scales[o] * scale.scale, *sum);
+        if let Some(mins) = block.mins {
+            *sum = mins[o].mul_add(scale.scaled_sum, *sum);
+        }
+    }
+}

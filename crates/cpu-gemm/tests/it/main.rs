@@ -1,0 +1,5 @@
+//! The public interface: packing, errors, goldens, threads.
+
+mod errors;
+mod goldens;
+mod products;

@@ -1,0 +1,236 @@
+//! Attention of new tokens over a [`super::PackedCache`].
+//!
+//! The queries of a piece of a sequence that read the same keys (all heads of a group) meet all keys in one product,
+//! then softmax, then one product with the values. Keys stand at their absolute positions, masked probabilities are
+//! exactly zero, and every sum runs over the keys in order: a query's result does not depend on the piece it is in.
+//! Formulas: [`crate::ops::attention`].
+
+use std::ops::Range;
+
+use cpu_gemm::tiles::{TileGrid, multiply_tiles};
+
+use super::cache::{KEYS, LayerPointers, STEP, Shape, TILE};
+use crate::ops::math::{exp, max};
+use crate::ops::{Heads, Sequence};
+use crate::simd::{Kernel, Simd, dispatch};
+
+/// New tokens that are worked on together.
+pub(super) const QUERY_ROWS: usize = 16;
+
+/// A piece of attention: one group of heads, some rows of one sequence.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub(super) segment: usize,
+    pub(super) kv_head: usize,
+    /// Rows within the segment.
+    pub(super) rows: Range<usize>,
+}
+
+/// What a piece reads and writes.
+pub(super) struct Job<'a> {
+    pub(super) shape: Shape,
+    /// Query heads for each key-value head.
+    pub(super) group: usize,
+    pub(super) cache: LayerPointers,
+    /// Position of the piece's first row.
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    pub(super) kv_head: usize,
+    /// Queries of the piece's rows: `[rows, stride]`, all heads.
+    pub(super) q: &'a [f32],
+    pub(super) stride: usize,
+}
+
+/// Buffers of one thread.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    q: Vec<u16>,
+    scores: Vec<f32>,
+    p: Vec<u16>,
+    out: Vec<f32>,
+    totals: Vec<f32>,
+}
+
+impl Job<'_> {
+    /// Writes the outputs of the piece through `store(row, query head, values)`.
+    ///
+    /// # Safety
+    /// The cache holds all keys up to the piece's last row, and nobody writes them meanwhile.
+    pub(super) unsafe fn run(
+        &self,
+        scratch: &mut Scratch,
+        store: &mut dyn FnMut(usize, usize, &[f32]),
+    ) {
+        match self.cache {
+            // SAFETY: the caller's promise.
+            LayerPointers::F32 { k, v } => unsafe { self.run_f32((k, v), store) },
+            // SAFETY: the caller's promise.
+            LayerPointers::Bf16 { k, v } => unsafe { self.run_tiles((k, v), scratch, store) },
+        }
+    }
+
+    unsafe fn run_f32(
+        &self,
+        (k, v): (*const f32, *const f32),
+        store: &mut dyn FnMut(usize, usize, &[f32]),
+    ) {
+        let floats = (self.first + self.rows) * self.shape.width();
+        // SAFETY: the cache holds that many tokens.
+        let (k, v) = unsafe {
+            (
+                std::slice::from_raw_parts(k, floats),
+                std::slice::from_raw_parts(v, floats),
+            )
+        };
+        let heads = Heads {
+            query: self.shape.heads * self.group,
+            key_value: self.shape.heads,
+            dim: self.shape.dim,
+        };
+        let width = heads.query_width();
+        let rows = self.q.chunks(self.stride).take(self.rows);
+        let q: Vec<f32> = rows.flat_map(|row| &row[..width]).copied().collect();
+        let sequence = Sequence {
+            heads,
+            q: &q,
+            past: self.first,
+            k,
+            v,
+        };
+        for g in 0..self.group {
+            let head = self.kv_head * self.group + g;
+            let (out, _) = sequence.attend(head, 0..self.rows);
+            for (row, out) in out.chunks_exact(self.shape.dim).enumerate() {
+                store(row, head, out);
+            }
+        }
+    }
+
+    unsafe fn run_tiles(
+        &self,
+        (k, v): (*const u16, *const u16),
+        scratch: &mut Scratch,
+        store: &mut dyn FnMut(usize, usize, &[f32]),
+    ) {
+        let (shape, m) = (self.shape, self.rows * self.group);
+        let keys = self.first + self.rows;
+        let (steps, panels) = (keys.div_ceil(STEP), keys.div_ceil(KEYS));
+        let (q_width, k_width, v_width) = (
+            shape.key_tiles() * 32,
+            steps * STEP,
+            shape.value_tiles() * 16,
+        );
+        self.gather(q_width, &mut scratch.q);
+        grow(&mut scratch.scores, m * k_width);
+        grow(&mut scratch.p, m * k_width);
+        grow(&mut scratch.out, m * v_width);
+        grow(&mut scratch.totals, m);
+        let keys_of_head = TileGrid {
+            // SAFETY: the head lies inside the first block.
+            tiles: unsafe { k.add(self.kv_head * shape.key_tiles() * TILE) },
+            step_stride: TILE,
+            panel_stride: shape.key_stride(),
+        };
+        let values_of_head = TileGrid {
+            // SAFETY: the head lies inside the first step.
+            tiles: unsafe { v.add(self.kv_head * shape.value_tiles() * TILE) },
+            step_stride: shape.value_stride(),
+            panel_stride: TILE,
+        };
+        let q = (scratch.q.as_ptr(), q_width, m);
+        let scores = (scratch.scores.as_mut_ptr(), k_width);
+        // SAFETY: the grid covers `panels` blocks of keys, the buffers have been grown to these extents.
+        unsafe { multiply_tiles(q, keys_of_head, shape.key_tiles(), panels, scores) };
+        dispatch(Softmax {
+            scores: &mut scratch.scores[..m * k_width],
+            p: &mut scratch.p[..m * k_width],
+            totals: &mut scratch.totals[..m],
+            keys: k_width,
+            first: self.first,
+            group: self.group,
+            scale: 1.0 / (shape.dim as f32).sqrt(),
+        });
+        let p = (scratch.p.as_ptr(), k_width, m);
+        let out = (scratch.out.as_mut_ptr(), v_width);
+        // SAFETY: the grid covers `steps` steps of values, the buffers have been grown to these extents.
+        unsafe { multiply_tiles(p, values_of_head, steps, shape.value_tiles(), out) };
+        for (i, (out, total)) in scratch.out[..m * v_width]
+            .chunks_exact_mut(v_width)
+            .zip(&scratch.totals)
+            .enumerate()
+        {
+            let inverse = 1.0 / total;
+            for x in &mut out[..shape.dim] {
+                *x *= inverse;
+            }
+            let head = self.kv_head * self.group + i % self.group;
+            store(i / self.group, head, &out[..shape.dim]);
+        }
+    }
+
+    /// The queries as bf16 rows, `[rows · group, width]`: row by row, head by head.
+    fn gather(&self, width: usize, q: &mut Vec<u16>) {
+        let dim = self.shape.dim;
+        q.clear();
+        q.resize(self.rows * self.group * width, 0);
+        for (i, to) in q.chunks_exact_mut(width).enumerate() {
+            let head = self.kv_head * self.group + i % self.group;
+            let from = &self.q[i / self.group * self.stride + head * dim..][..dim];
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = to_bf16(*from);
+            }
+        }
+    }
+}
+
+/// At least `len` elements; what they hold does not matter.
+fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, T::default());
+    }
+}
+
+/// Rounds to nearest, ties to even; straight-line, so that loops over it vectorise.
+#[inline(always)]
+fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+}
+
+/// Unnormalised probabilities of raw scores `[rows · group, keys]`, as bf16; row `i` sees `first + i / group + 1` keys.
+/// `totals` are the sums of the rounded probabilities.
+struct Softmax<'a> {
+    scores: &'a mut [f32],
+    p: &'a mut [u16],
+    totals: &'a mut [f32],
+    keys: usize,
+    first: usize,
+    group: usize,
+    scale: f32,
+}
+
+impl Kernel for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let rows = self.scores.chunks_exact_mut(self.keys);
+        let rows = rows
+            .zip(self.p.chunks_exact_mut(self.keys))
+            .zip(self.totals);
+        for (i, ((scores, p), total)) in rows.enumerate() {
+            let seen = self.first + i / self.group + 1;
+            let top = max(&scores[..seen]) * self.scale;
+            let mut lanes = [0f32; 16];
+            let (whole, masked) = p.split_at_mut(seen);
+            masked.fill(0);
+            for (s, p) in scores[..seen].chunks(16).zip(whole.chunks_mut(16)) {
+                for ((s, p), lane) in s.iter().zip(p).zip(&mut lanes) {
+                    *p = to_bf16(exp(*s * self.scale - top));
+                    *lane += f32::from_bits(u32::from(*p) << 16);
+                }
+            }
+            *total = lanes.iter().sum();
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! SmolLM2 for inference: packed weights, any of several adapters, many sequences a pass.
+//!
+//! The differentiable [`crate::Llama`] is the reference; this is what answers questions. Weights are packed once at load
+//! ([`cpu_gemm`]), q, k and v and gate and up are products of one input, keys and values are kept as the products want
+//! them, and all threads walk through a pass together. Nothing is differentiable.
+//!
+//! With f32 weights everything is f32. With bf16 weights inputs of products are rounded to bf16. With quantised weights a
+//! prompt's tokens meet them in bf16 and an answer's tokens in int8, both with f32 sums: which of the two is decided by
+//! where a token comes from ([`Phase`]), never by how many there are.
+
+mod adapter;
+mod attention;
+mod cache;
+mod pass;
+mod stacked;
+mod team;
+mod weights;
+
+use std::borrow::Cow;
+use std::sync::atomic::AtomicUsize;
+
+use cpu_gemm::{Arithmetic, Operand};
+
+pub use cache::{KvType, PackedCache};
+pub use weights::WeightFormat;
+
+use crate::ops::RopeTable;
+use crate::{Checkpoint, Decoder, LowRank, ModelConfig, ModelError, Phase, Projection, Segment};
+use adapter::PackedAdapter;
+use attention::{Piece, QUERY_ROWS};
+use pass::{Buffers, Operands, Own, Pass, Row, Rows, Sequence};
+use team::Team;
+use weights::Weights;
+
+/// How a model is kept and run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PackedOptions {
+    /// How weights are kept.
+    pub format: WeightFormat,
+    /// How keys and values are kept; by default as wide as the weights' arithmetic: f32 for f32 weights, else bf16.
+    pub kv: Option<KvType>,
+    /// Threads; by default as many as the machine has cores.
+    pub threads: Option<usize>,
+}
+
+/// A model packed for inference.
+///
+/// ```
+/// use smollm_model::{Checkpoint, GenerationConfig, ModelSource, PackedLlama, PackedOptions, generate};
+///
+/// # std::env::set_current_dir("../..")?;
+/// let files = ModelSource::parse("fixtures/tiny-model")?.resolve()?;
+/// let mut model = PackedLlama::load(&Checkpoint::open(&files)?, PackedOptions::default())?;
+/// let config = GenerationConfig { max_new_tokens: 8, ..GenerationConfig::default() };
+/// let answers = generate(&mut model, &[vec![1, 327, 201]], &config, &mut |_event| {
+///     std::ops::ControlFlow::Continue(())
+/// })?;
+/// assert_eq!(answers.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct PackedLlama {
+    weights: Weights,
+    kv: KvType,
+    team: Team,
+    scratch: Scratch,
+}
+
+/// Memory of a pass, kept for the next.
+#[derive(Debug, Default)]
+struct Scratch {
+    floats: [Vec<f32>; 7],
+    of_x: Operands,
+    of_attended: Operands,
+    of_activated: Operands,
+    of_last: Operand,
+    logits: Vec<f32>,
+    own: Vec<Own>,
+}
+
+impl PackedLlama {
+    /// Packs a checkpoint.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read, weights cannot be packed as asked, or the system gives no threads.
+    pub fn load(ck: &Checkpoint, options: PackedOptions) -> Result<Self, ModelError> {
+        let weights = Weights::load(ck, options.format)?;
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = options.threads.unwrap_or_else(cores);
+        let team = Team::new(threads).map_err(|source| ModelError::Threads { threads, source })?;
+        let f32_only =
+            weights.layers[0].qkv.operand_kind(Arithmetic::Integer) == cpu_gemm::OperandKind::F32;
+        let kv = options
+            .kv
+            .unwrap_or(if f32_only { KvType::F32 } else { KvType::Bf16 });
+        let mut scratch = Scratch::default();
+        scratch.own.resize_with(team.count(), Own::default);
+        Ok(Self {
+            weights,
+            kv,
+            team,
+            scratch,
+        })
+    }
+
+    /// Adds an adapter, `scale · B A` beside the weights of some layers. Returns its number, which requests name.
+    ///
+    /// # Errors
+    /// If a layer does not exist or a shape does not fit.
+    pub fn add_adapter(
+        &mut self,
+        updates: impl IntoIterator<Item = (usize, Projection, LowRank)>,
+    ) -> Result<usize, ModelError> {
+        let adapter = PackedAdapter::new(&self.weights.config, updates)?;
+        self.weights.adapters.push(adapter);
+        Ok(self.weights.adapters.len() - 1)
+    }
+
+    /// Threads that work together.
+    pub fn threads(&self) -> usize {
+        self.team.count()
+    }
+
+    /// Bytes of weights that decoding one token reads.
+    pub fn bytes_per_token(&self) -> usize {
+        self.weights.bytes_per_token()
+    }
+
+    /// FLOPs of one token's linear layers, output projection and attention aside: two for each weight.
+    pub fn linear_flops_per_token(&self) -> usize {
+        2 * self.weights.linear_parameters()
+    }
+
+    /// Sizes every buffer for `rows` rows, of which `prompts` are of prompts.
+    fn size(&mut self, rows: usize, prompts: usize, wanted: usize) {
+        let (weights, scratch) = (&self.weights, &mut self.scratch);
+        let config = &weights.config;
+        let (hidden, query, ffn) = (
+            config.hidden_size,
+            config.query_width(),
+            config.intermediate_size,
+        );
+        let qkv = query + 2 * config.key_value_width();
+        let widths = [hidden, hidden, qkv, query, 2 * ffn, ffn, hidden];
+        for (floats, width) in scratch.floats.iter_mut().zip(widths) {
+            if floats.len() < rows * width {
+                floats.resize(rows * width, 0.0);
+            }
+        }
+        let block = &weights.layers[0];
+        let operands = [
+            (&mut scratch.of_x, &block.qkv),
+            (&mut scratch.of_attended, &block.o),
+            (&mut scratch.of_activated, &block.down),
+        ];
+        for (operand, weight) in operands {
+            let (k, kind) = (weight.k(), |a| weight.operand_kind(a));
+            operand.prompts.shape(kind(Arithmetic::Float), prompts, k);
+            let answers = kind(Arithmetic::Integer);
+            operand.answers.shape(answers, rows - prompts, k);
+        }
+        // One arithmetic for all rows: whether a prompt's last token or an answer's asks does not matter here.
+        let head = weights.lm_head();
+        scratch
+            .of_last
+            .shape(head.operand_kind(Arithmetic::Integer), wanted, hidden);
+        scratch.logits.resize(wanted * config.vocab_size, 0.0);
+    }
+
+    /// Runs the team over rows whose caches have room.
+    fn run(&mut self, rows: &[Row], prompts: usize, sequences: &[Sequence], wanted: &[usize]) {
+        self.size(rows.len(), prompts, wanted.len());
+        let config = &self.weights.config;
+        let positions: Vec<u32> = rows.iter().map(|row| row.position as u32).collect();
+        let layers = 0..config.num_hidden_layers;
+        let next_piece: Vec<AtomicUsize> = layers.map(|_| AtomicUsize::new(0)).collect();
+        let pieces = pieces(rows, sequences, config.num_key_value_heads);
+        let scratch = &mut self.scratch;
+        let (hidden, query, ffn) = (
+            config.hidden_size,
+            config.query_width(),
+            config.intermediate_size,
+        );
+        let widths = [
+            hidden,
+            hidden,
+            query + 2 * config.key_value_width(),
+            query,
+            2 * ffn,
+            ffn,
+            hidden,
+        ];
+        let mut floats = scratch
+            .floats
+            .iter_mut()
+            .zip(widths)
+            .map(|(floats, width)| Rows {
+                start: floats.as_mut_ptr(),
+                width,
+            });
+        let mut next = || {
+            floats.next().unwrap_or(Rows {
+                start: std::ptr::null_mut(),
+                width: 0,
+            })
+        };
+        let pass = Pass {
+            weights: &self.weights,
+            rows,
+            prompts,
+            sequences,
+            pieces: &pieces,
+            next_piece: &next_piece,
+            rope: RopeTable::new(&positions, config.head_dim, config.rope_theta),
+            wanted,
+            buffers: Buffers {
+                h: next(),
+                x: next(),
+                qkv: next(),
+                attended: next(),
+                gate_up: next(),
+                activated: next(),
+                y: next(),
+                of_x: &scratch.of_x,
+                of_attended: &scratch.of_attended,
+                of_activated: &scratch.of_activated,
+                of_last: &scratch.of_last,
+            },
+            logits: scratch.logits.as_mut_ptr(),
+        };
+        let own = OwnOfEach(scratch.own.as_mut_ptr());
+        self.team.run(&|worker| {
+            // SAFETY: `own` has an element for each thread of the team, and this thread takes its own; `size` has made
+            // the buffers as large as they must be, and they are borrowed mutably until the team is through.
+            unsafe { pass.run(worker, &mut *own.at(worker.index)) }
+        });
+    }
+}
+
+/// An element for each thread.
+struct OwnOfEach(*mut Own);
+
+impl OwnOfEach {
+    fn at(&self, index: usize) -> *mut Own {
+        self.0.wrapping_add(index)
+    }
+}
+
+// SAFETY: each thread uses another element.
+unsafe impl Sync for OwnOfEach {}
+
+/// Attention cut into pieces; long ones first, so that no thread is left with one at the end.
+fn pieces(rows: &[Row], sequences: &[Sequence], kv_heads: usize) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for (segment, sequence) in sequences.iter().enumerate() {
+        let end = sequences
+            .get(segment + 1)
+            .map_or(rows.len(), |next| next.first_row);
+        let count = end - sequence.first_row;
+        for start in (0..count).step_by(QUERY_ROWS) {
+            let rows = start..(start + QUERY_ROWS).min(count);
+            pieces.extend((0..kv_heads).map(|kv_head| Piece {
+                segment,
+                kv_head,
+                rows: rows.clone(),
+            }));
+        }
+    }
+    let keys = |piece: &Piece| sequences[piece.segment].first_position + piece.rows.end;
+    pieces.sort_by_key(|piece| std::cmp::Reverse(keys(piece) * piece.rows.len()));
+    pieces
+}
+
+impl Decoder for PackedLlama {
+    type Cache = PackedCache;
+
+    fn config(&self) -> &ModelConfig {
+        &self.weights.config
+    }
+
+    fn adapters(&self) -> usize {
+        self.weights.adapters.len()
+    }
+
+    fn copy_prefix(&self, from: &PackedCache, tokens: usize, to: &mut PackedCache) {
+        *to = from.prefix(tokens, self.weights.shape());
+    }
+
+    fn pass(
+        &mut self,
+        segments: &mut [Segment<'_, PackedCache>],
+    ) -> Result<Cow<'_, [f32]>, ModelError> {
+        self.check(segments)?;
+        let shape = self.weights.shape();
+        let layers = self.weights.layers.len();
+        // Where the arithmetic is the same, all rows meet the weights at once.
+        let qkv = &self.weights.layers[0].qkv;
+        let alike = qkv.operand_kind(Arithmetic::Float) == qkv.operand_kind(Arithmetic::Integer);
+        let mut order: Vec<usize> = (0..segments.len()).collect();
+        order.sort_by_key(|i| segments[*i].phase == Phase::Answer);
+        let (mut rows, mut sequences) = (Vec::new(), Vec::with_capacity(segments.len()));
+        let mut wanted = vec![None; segments.len()];
+        let mut prompts = 0;
+        for i in order {
+            let segment = &mut segments[i];
+            let cache = &mut *segment.cache;
+            cache.reserve(layers, shape, self.kv, segment.ids.len());
+            sequences.push(Sequence {
+                first_row: rows.len(),
+                first_position: cache.tokens,
+                adapter: segment.adapter,
+                cache: cache
+                    .layers
+                    .iter_mut()
+                    .map(cache::LayerCache::pointers)
+                    .collect(),
+            });
+            rows.extend(segment.ids.iter().enumerate().map(|(at, id)| Row {
+                id: *id,
+                segment: sequences.len() - 1,
+                position: cache.tokens + at,
+            }));
+            wanted[i] = segment.logits.then(|| rows.len() - 1);
+            if alike || segment.phase == Phase::Prompt {
+                prompts = rows.len();
+            }
+        }
+        let wanted: Vec<usize> = wanted.into_iter().flatten().collect();
+        self.run(&rows, prompts, &sequences, &wanted);
+        for segment in segments {
+            segment.cache.tokens += segment.ids.len();
+        }
+        Ok(Cow::Borrowed(&self.scratch.logits))
+    }
+}
+
+impl PackedLlama {
+    /// Whether every segment can be computed.
+    fn check(&self, segments: &[Segment<'_, PackedCache>]) -> Result<(), ModelError> {
+        let config = &self.weights.config;
+        let (limit, vocab_size) = (config.max_position_embeddings, config.vocab_size);
+        for (index, segment) in segments.iter().enumerate() {
+            if segment.ids.is_empty() {
+                return Err(ModelError::EmptySequence { index });
+            }
+            let found = segment.cache.tokens + segment.ids.len();
+            if found > limit {
+                return Err(ModelError::TooLong {
+                    index,
+                    found,
+                    limit,
+                });
+            }
+            if let Some(&id) = segment.ids.iter().find(|&&id| id as usize >= vocab_size) {
+                return Err(ModelError::TokenId {
+                    index,
+                    id,
+                    vocab_size,
+                });
+            }
+            if let Some(adapter) = segment
+                .adapter
+                .filter(|a| *a >= self.weights.adapters.len())
+            {
+                return Err(ModelError::Argument {
+                    what: "the adapter's number",
+                    found: adapter.to_string(),
+                    expected: format!("below {}", self.weights.adapters.len()),
+                });
+            }
+        }
+        Ok(())
+    }
+}
