@@ -1,5 +1,6 @@
 //! A server over the tiny model, whose engine can be held still.
 
+use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -64,7 +65,10 @@ impl Decoder for Gated<'_> {
         self.model.copy_prefix(from, tokens, to);
     }
 
-    fn pass(&mut self, segments: &mut [Segment<'_, KvCache>]) -> Result<Vec<f32>, ModelError> {
+    fn pass(
+        &mut self,
+        segments: &mut [Segment<'_, KvCache>],
+    ) -> Result<Cow<'_, [f32]>, ModelError> {
         let (order, changed) = &*self.gate.0;
         let mut order = order.lock().unwrap();
         while *order == Order::Wait {
@@ -154,6 +158,14 @@ impl Rig {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         panic!("{name} is {}, expected {value}", self.metric(name));
+    }
+}
+
+impl Rig {
+    /// Waits until the engine was handed `times` requests of "Name a bird.".
+    pub(crate) fn handed(&self, times: usize) {
+        let (_, prompt, _) = expected(&[Message::user("Name a bird.")], 1);
+        self.until("smoltune_prompt_tokens_total", (times * prompt) as f64);
     }
 }
 

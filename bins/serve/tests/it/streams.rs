@@ -106,7 +106,7 @@ fn a_client_that_goes_away_before_its_whole_answer_frees_its_slot() {
     let stream = crate::client::connect(address);
     let text = crate::client::written("POST", "/v1/chat/completions", "", &ask("Name a bird.", 400).to_string());
     std::io::Write::write_all(&mut &stream, text.as_bytes()).unwrap();
-    rig.until("smoltune_prompt_tokens_total", 38.0);
+    rig.handed(1);
     stream.shutdown(Shutdown::Both).unwrap();
     rig.until("smoltune_answers_total{ended=\"cancelled\"}", 1.0);
     rig.gate.open();
