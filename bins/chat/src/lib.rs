@@ -1,27 +1,37 @@
 //! Talk to a model in the terminal.
 //!
-//! Answers appear as they are generated. On a terminal there is a prompt and Ctrl-C stops an answer;
+//! Answers appear as they are generated. On a terminal lines are edited and remembered, and Ctrl-C stops an answer;
 //! with input from a pipe each line is a turn, and standard output holds the answers alone, one
-//! after another.
+//! after another. The base model and its adapters share one load of the weights, so that they can take turns and be
+//! compared.
 
 #![forbid(unsafe_code)]
 
+mod beside;
 mod conversation;
+mod input;
+mod session;
+mod speak;
 mod stop;
+mod turn;
+mod voices;
 
-use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-use loader::{DEFAULT_MODEL, DType, LoadError, ModelSpec};
-use stage::{OrExit, StageError};
+use loader::{DEFAULT_MODEL, DType, InferenceArgs, ModelSpec};
+use stage::StageError;
 
 use conversation::Conversation;
+use input::Input;
+use session::{Next, Session};
+use turn::Turn;
+use voices::Voices;
 
 /// Talk to a model.
 ///
-/// Commands: /reset forgets the conversation, /system TEXT sets the system message and starts again,
-/// /help shows them, /exit or end of input ends. Ctrl-C stops an answer.
+/// /help shows the commands: /system, /adapter, /base, /compare, /temperature, /save, /reset, /exit. Ctrl-C stops an
+/// answer. A line that ends with a backslash goes on; """ before and after lines keeps them together.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "chat", version)]
 pub struct Args {
@@ -31,9 +41,9 @@ pub struct Args {
     /// The base model, in place of the one that the adapter names; alone, the model
     #[arg(long, value_name = "MODEL", alias = "base_model")]
     pub base_model: Option<String>,
-    /// Adapter to use with the model
+    /// Adapter to use with the model; of several, the last answers first
     #[arg(long, value_name = "DIR", aliases = ["adapter_dir", "adapter"])]
-    pub adapter_dir: Option<PathBuf>,
+    pub adapter_dir: Vec<PathBuf>,
     /// Revision of a hub model
     #[arg(long)]
     pub revision: Option<String>,
@@ -60,44 +70,35 @@ pub struct Args {
     /// Seed of the draws
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub seed: u64,
-    /// How the weights are kept
-    #[arg(long, value_enum, default_value_t)]
-    pub dtype: Precision,
-}
-
-/// How weights are kept; the arithmetic is f32.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32 bits
-    #[default]
-    #[value(alias = "float32")]
-    F32,
-    /// 16 bits, with f32's range
-    #[value(alias = "bfloat16")]
-    Bf16,
+    /// How the model is kept and run
+    #[command(flatten)]
+    pub inference: InferenceArgs,
 }
 
 impl Args {
-    fn model(&self) -> ModelSpec {
-        let adapter = self
-            .adapter_dir
-            .as_ref()
-            .map(|dir| dir.display().to_string());
+    /// The model with each of the adapters that are asked for.
+    fn models(&self) -> Vec<ModelSpec> {
+        if self.adapter_dir.is_empty() {
+            return vec![self.model(None)];
+        }
+        let dirs = self.adapter_dir.iter();
+        dirs.map(|dir| self.model(Some(dir))).collect()
+    }
+
+    fn model(&self, adapter: Option<&Path>) -> ModelSpec {
+        let folder = adapter.map(|dir| dir.display().to_string());
         let base = if adapter.is_some() {
             None
         } else {
             self.base_model.clone()
         };
-        let named = self.model_name.clone().or(base).or(adapter);
+        let named = self.model_name.clone().or(base).or(folder);
         ModelSpec {
             model_name: named.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
             base_model: self.base_model.clone(),
-            adapter_dir: self.adapter_dir.clone(),
+            adapter_dir: adapter.map(Path::to_path_buf),
             revision: self.revision.clone(),
-            dtype: match self.dtype {
-                Precision::F32 => DType::F32,
-                Precision::Bf16 => DType::BF16,
-            },
+            dtype: DType::F32,
         }
     }
 }
@@ -106,7 +107,7 @@ impl Args {
 ///
 /// # Errors
 /// Exit code 2 for flags that contradict each other, 3 for models that cannot be read, 1 when
-/// standard input or output fails.
+/// standard input or output fails, 130 after two Ctrl-C at the prompt.
 pub fn run(args: &Args) -> Result<(), StageError> {
     if !(args.temperature >= 0.0 && args.temperature.is_finite()) {
         return Err(StageError::usage("--temperature must be 0 or more"));
@@ -114,112 +115,24 @@ pub fn run(args: &Args) -> Result<(), StageError> {
     if !(args.top_p > 0.0 && args.top_p <= 1.0) {
         return Err(StageError::usage("--top_p must be above 0 and at most 1"));
     }
-    let model = args.model();
-    let opened = loader::open(&model).map_err(load_error)?;
-    let trained = opened.adapter().map(|(dir, _)| dir);
-    let system = stage::system_prompt(args.system.as_deref(), trained, args.force_system)?;
-    let loaded = opened.load(model.dtype).map_err(load_error)?;
+    let voices = Voices::open(args)?;
+    let mut model = voices.load(args)?;
     stop::install();
-    let person = io::stdin().is_terminal();
-    if person {
+    let mut input = Input::open()?;
+    if input.is_person() {
         say(&format!(
             "{} (/help for commands, Ctrl-D ends)",
-            loaded.description
+            voices.base().description()
         ));
     }
-    let mut conversation = Conversation::new(&loaded, args, system);
-    let mut lines = Lines::default();
-    while let Some(line) = lines.next(person)? {
-        match Turn::of(&line) {
-            Turn::Nothing => {}
-            Turn::Exit => break,
-            Turn::Help => say(
-                "/reset  forget the conversation\n/system TEXT  set the system message and start again\n/exit  end",
-            ),
-            Turn::Reset => {
-                conversation.reset();
-                say("(forgotten)");
-            }
-            Turn::System(text) => {
-                conversation.set_system(text);
-                say("(new conversation)");
-            }
-            Turn::Unknown(command) => say(&format!("no such command: {command}; /help shows them")),
-            Turn::Say(text) => {
-                if conversation.reply(text, &mut write_out)? == conversation::Reply::Closed {
-                    break;
-                }
-            }
+    let conversation = Conversation::new(&mut model, &voices, args)?;
+    let mut session = Session::new(conversation, &voices);
+    while let Some(text) = input.next(&session.prompt())? {
+        if session.take(&Turn::of(&text))? == Next::End {
+            break;
         }
     }
     Ok(())
-}
-
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
-    }
-}
-
-/// What a line asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Turn<'a> {
-    Nothing,
-    Exit,
-    Help,
-    Reset,
-    System(&'a str),
-    Unknown(&'a str),
-    Say(&'a str),
-}
-
-impl<'a> Turn<'a> {
-    fn of(line: &'a str) -> Self {
-        let text = line.trim();
-        let (command, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-        match command {
-            "" => Self::Nothing,
-            "/exit" | "/quit" => Self::Exit,
-            "/help" => Self::Help,
-            "/reset" => Self::Reset,
-            "/system" => Self::System(rest.trim()),
-            // A path such as /etc/hosts is text, not a command.
-            _ if rest.is_empty() && command.starts_with('/') && !command[1..].contains('/') => {
-                Self::Unknown(command)
-            }
-            _ => Self::Say(text),
-        }
-    }
-}
-
-/// Lines of standard input.
-#[derive(Default)]
-struct Lines(Vec<u8>);
-
-impl Lines {
-    /// The next line, with a prompt on a terminal; `None` at the end of input.
-    fn next(&mut self, person: bool) -> Result<Option<String>, StageError> {
-        if person {
-            let mut err = io::stderr().lock();
-            // A closed standard error is no reason to stop.
-            let _ = write!(err, "\n> ").and_then(|()| err.flush());
-        }
-        self.0.clear();
-        if io::stdin()
-            .lock()
-            .read_until(b'\n', &mut self.0)
-            .or_failed()?
-            == 0
-        {
-            return Ok(None);
-        }
-        let line = std::str::from_utf8(&self.0).map_err(|e| {
-            StageError::bad_data(format!("a line of standard input is not UTF-8: {e}"))
-        })?;
-        Ok(Some(line.to_owned()))
-    }
 }
 
 /// Writes a piece of an answer at once; `false` when nobody reads any more.
@@ -237,20 +150,4 @@ fn write_out(piece: &str) -> Result<bool, StageError> {
 fn say(line: &str) {
     // A closed standard error is no reason to stop.
     let _ = writeln!(io::stderr().lock(), "{line}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Turn;
-
-    #[test]
-    fn commands_are_told_from_text() {
-        assert_eq!(Turn::of("  \n"), Turn::Nothing);
-        assert_eq!(Turn::of("/exit\n"), Turn::Exit);
-        assert_eq!(Turn::of("/system  Be brief. \n"), Turn::System("Be brief."));
-        assert_eq!(Turn::of("/rest"), Turn::Unknown("/rest"));
-        assert_eq!(Turn::of("/etc/hosts"), Turn::Say("/etc/hosts"));
-        assert_eq!(Turn::of("/ is a slash"), Turn::Say("/ is a slash"));
-        assert_eq!(Turn::of("Hello, you.\n"), Turn::Say("Hello, you."));
-    }
 }

@@ -1,37 +1,63 @@
 //! The output file: what it holds already, and what is added to it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use atomic_write_file::AtomicWriteFile;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use stage::StageError;
 
-use crate::prompts::Question;
-use crate::record::Prediction;
+/// How often the disk is asked to have everything: a crash of the machine loses at most what finished in such a time.
+const SYNC_EVERY: Duration = Duration::from_millis(100);
 
-/// Answers by the position of their row, and the file they are appended to.
-///
-/// Rows finish in any order and are appended in the order of the rows: an answer waits until those
-/// before it are there. What waits when a run is stopped is appended out of order, so that nothing
-/// is lost, and [`Answers::finish`] puts the file in order once it is complete.
-pub(crate) struct Answers {
-    path: PathBuf,
-    file: File,
-    /// What the file holds, by position of the row.
-    written: BTreeMap<usize, Prediction>,
-    /// Positions in the order of the file's lines.
-    order: Vec<usize>,
-    /// Finished, but waiting for an earlier one.
-    waiting: BTreeMap<usize, Prediction>,
-    /// Positions still to be appended, in order.
-    open: VecDeque<usize>,
+/// A line of an output file.
+pub(crate) trait Record: Serialize + DeserializeOwned {
+    /// Which question it answers; the same for repeated questions.
+    fn key(&self) -> &str;
+
+    /// What a person calls it.
+    fn name(&self) -> &str;
+
+    /// Whether it answers an earlier form of one of the questions of these names, and so makes way for a new answer.
+    fn is_outdated(&self, _names: &HashSet<&str>) -> bool {
+        false
+    }
 }
 
-impl Answers {
-    /// Opens `path` for the rows, mends a torn last line, and finds what is answered already.
-    pub(crate) fn open(path: &Path, questions: &[Question]) -> Result<Self, StageError> {
+/// A question as the output file knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked<'a> {
+    /// As [`Record::key`].
+    pub(crate) key: &'a str,
+    /// As [`Record::name`].
+    pub(crate) name: &'a str,
+}
+
+/// Answers by the position of their question, and the file they are appended to.
+///
+/// An answer is appended as soon as it is there, so that whatever stops the program takes no finished answer with it.
+/// [`Answers::finish`] puts the file in order.
+pub(crate) struct Answers<R> {
+    path: PathBuf,
+    file: File,
+    /// What the file holds, by position of the question.
+    written: BTreeMap<usize, R>,
+    /// Positions in the order of the file's lines.
+    order: Vec<usize>,
+    /// How many questions there are.
+    asked: usize,
+    /// Whether the file holds lines that are to go.
+    outdated: bool,
+    synced: Instant,
+}
+
+impl<R: Record> Answers<R> {
+    /// Opens `path` for the questions, mends a torn last line, and finds what is answered already.
+    pub(crate) fn open(path: &Path, questions: &[Asked<'_>]) -> Result<Self, StageError> {
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -46,24 +72,23 @@ impl Answers {
             );
             return Err(StageError::failed(text));
         }
-        let (order, written) = place(path, read(path, &mut file)?, questions)?;
-        let open = (0..questions.len())
-            .filter(|at| !written.contains_key(at))
-            .collect();
-        let waiting = BTreeMap::new();
+        let records = read(path, &mut file)?;
+        let lines = records.len();
+        let (order, written) = place(path, records, questions)?;
         Ok(Self {
             path: path.to_path_buf(),
             file,
+            outdated: order.len() < lines,
             written,
             order,
-            waiting,
-            open,
+            asked: questions.len(),
+            synced: Instant::now(),
         })
     }
 
-    /// Positions of the rows without an answer, in order.
-    pub(crate) fn missing(&self) -> Vec<usize> {
-        self.open.iter().copied().collect()
+    /// Positions of the questions without an answer, in order.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = usize> {
+        (0..self.asked).filter(|at| !self.written.contains_key(at))
     }
 
     /// How many answers the file holds.
@@ -71,77 +96,63 @@ impl Answers {
         self.written.len()
     }
 
-    /// Whether the row at `position` has an answer in the file.
-    pub(crate) fn has(&self, position: usize) -> bool {
-        self.written.contains_key(&position)
-    }
-
-    /// The answer to the row at `position`.
-    pub(crate) fn get(&self, position: usize) -> Option<&Prediction> {
+    /// The answer to the question at `position`.
+    pub(crate) fn get(&self, position: usize) -> Option<&R> {
         self.written.get(&position)
     }
 
-    /// The answers in the file, in the order of the rows.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Prediction> {
+    /// The answers in the file, in the order of the questions.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &R> {
         self.written.values()
     }
 
-    /// Takes the answer to the row at `position`; appends it as soon as those before it are there.
-    pub(crate) fn add(&mut self, position: usize, answer: Prediction) -> Result<(), StageError> {
-        self.waiting.insert(position, answer);
-        while let Some(first) = self.open.front().copied() {
-            let Some(answer) = self.waiting.remove(&first) else {
-                break;
-            };
-            self.open.pop_front();
-            self.append(first, answer)?;
-        }
+    /// Appends the answer to the question at `position`.
+    pub(crate) fn add(&mut self, position: usize, answer: R) -> Result<(), StageError> {
+        let kept = self.written.len();
+        let mut append = || -> std::io::Result<()> {
+            // One call, so that a line is torn by nothing less than a crash in the midst of it.
+            self.file.write_all(&line(&answer))?;
+            if self.synced.elapsed() >= SYNC_EVERY {
+                self.file.sync_data()?;
+                self.synced = Instant::now();
+            }
+            Ok(())
+        };
+        append().map_err(|e| {
+            cannot_write(&self.path, &e).context(format!(
+                "{kept} answers are kept, the same command goes on from there"
+            ))
+        })?;
+        self.order.push(position);
+        self.written.insert(position, answer);
         Ok(())
     }
 
-    /// Appends what waits, and puts the file into the order of the rows.
+    /// Puts the file into the order of the questions, and onto the disk. Nothing can be added after it.
     pub(crate) fn finish(&mut self) -> Result<(), StageError> {
-        for (position, answer) in std::mem::take(&mut self.waiting) {
-            self.append(position, answer)?;
-        }
-        if self.order.is_sorted() {
-            return Ok(());
-        }
-        let rewrite = || -> std::io::Result<()> {
+        let finish = || -> std::io::Result<()> {
+            if self.order.is_sorted() && !self.outdated {
+                return self.file.sync_data();
+            }
             let mut file = AtomicWriteFile::open(&self.path)?;
             for answer in self.written.values() {
                 file.write_all(&line(answer))?;
             }
             file.commit()
         };
-        rewrite().map_err(|e| cannot_write(&self.path, &e))
-    }
-
-    fn append(&mut self, position: usize, answer: Prediction) -> Result<(), StageError> {
-        let kept = self.written.len();
-        self.file
-            .write_all(&line(&answer))
-            .and_then(|()| self.file.flush())
-            .map_err(|e| {
-                cannot_write(&self.path, &e).context(format!(
-                    "{kept} answers are kept, the same command goes on from there"
-                ))
-            })?;
-        self.order.push(position);
-        self.written.insert(position, answer);
-        Ok(())
+        finish().map_err(|e| cannot_write(&self.path, &e))
     }
 }
 
-fn line(answer: &Prediction) -> Vec<u8> {
+fn line(answer: &impl Serialize) -> Vec<u8> {
     // Strings, numbers and booleans always go into JSON.
     let mut line = serde_json::to_vec(answer).unwrap_or_default();
     line.push(b'\n');
     line
 }
 
-/// The answers in the file. A last line that a crash tore is cut off; its row is answered again.
-fn read(path: &Path, file: &mut File) -> Result<Vec<Prediction>, StageError> {
+/// The answers in the file. A last line that a crash tore is cut off; its question is answered again.
+fn read<R: Record>(path: &Path, file: &mut File) -> Result<Vec<R>, StageError> {
     let bytes = std::fs::read(path)
         .map_err(|e| StageError::bad_data(format!("cannot read {}: {e}", path.display())))?;
     let whole = bytes
@@ -178,31 +189,34 @@ fn read(path: &Path, file: &mut File) -> Result<Vec<Prediction>, StageError> {
     Ok(answers)
 }
 
-/// Finds each answer's row; repeated rows take repeated answers in order.
-fn place(
+/// Answers by position, and the positions in the order of the lines.
+type Placed<R> = (Vec<usize>, BTreeMap<usize, R>);
+
+/// Finds each answer's question; repeated questions take repeated answers in order, outdated answers none.
+fn place<R: Record>(
     path: &Path,
-    answers: Vec<Prediction>,
-    questions: &[Question],
-) -> Result<(Vec<usize>, BTreeMap<usize, Prediction>), StageError> {
-    let mut rows: HashMap<&str, VecDeque<usize>> = HashMap::new();
+    answers: Vec<R>,
+    questions: &[Asked<'_>],
+) -> Result<Placed<R>, StageError> {
+    let mut open: HashMap<&str, VecDeque<usize>> = HashMap::new();
     for (at, question) in questions.iter().enumerate() {
-        rows.entry(&question.key).or_default().push_back(at);
+        open.entry(question.key).or_default().push_back(at);
     }
+    let names: HashSet<&str> = questions.iter().map(|question| question.name).collect();
     let (mut order, mut written) = (Vec::new(), BTreeMap::new());
     for answer in answers {
-        let row = rows
-            .get_mut(answer.key.as_str())
-            .and_then(VecDeque::pop_front);
-        let Some(at) = row else {
+        let place = open.get_mut(answer.key()).and_then(VecDeque::pop_front);
+        if let Some(at) = place {
+            order.push(at);
+            written.insert(at, answer);
+        } else if !answer.is_outdated(&names) {
             return Err(StageError::bad_data(format!(
                 "{} holds an answer to a row (id {}) that is not among those to be answered, or \
                  holds it twice; delete the file to start again, or choose another --out_file",
                 path.display(),
-                answer.id
+                answer.name()
             )));
-        };
-        order.push(at);
-        written.insert(at, answer);
+        }
     }
     Ok((order, written))
 }

@@ -1,13 +1,14 @@
 //! The stage's command line.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use chat_prompt::Date;
 use clap::ValueEnum;
-use loader::{DEFAULT_MODEL, DType, ModelSpec};
-use smollm_model::GenerationConfig;
+use loader::{DEFAULT_MODEL, DType, InferenceArgs, ModelSpec};
+use smollm_model::{EngineLimits, Sampling};
+use stage::{OrExit, StageError};
 
 /// Answer every row of a data file.
 ///
@@ -23,13 +24,22 @@ pub struct Args {
     /// The base model, in place of the one that the adapter names; alone, the model
     #[arg(long, value_name = "MODEL", alias = "base_model")]
     pub base_model: Option<String>,
-    /// Adapter to use with the model
+    /// Adapter to use with the model; several share one load of the base, each with an output file named after its folder
     #[arg(long, value_name = "DIR", aliases = ["adapter_dir", "adapter"])]
-    pub adapter_dir: Option<PathBuf>,
+    pub adapter_dir: Vec<PathBuf>,
+    /// Answer with the base model too
+    #[arg(long, alias = "with_base")]
+    pub with_base: bool,
     /// Revision of a hub model
     #[arg(long)]
     pub revision: Option<String>,
-    /// Rows to answer: .csv, .jsonl or .json
+    /// What --test_csv holds, and what is written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// With --format openai: another name that requests may call the model by
+    #[arg(long, value_name = "NAME", alias = "served_model_name")]
+    pub served_model_name: Option<String>,
+    /// Rows to answer: .csv, .jsonl or .json; with --format openai, requests
     #[arg(long, value_name = "FILE", default_value = "data/test.csv", aliases = ["test_csv", "test-file", "test_file"])]
     pub test_csv: PathBuf,
     /// File to append the answers to
@@ -60,6 +70,9 @@ pub struct Args {
         alias = "max_new_tokens"
     )]
     pub max_new_tokens: usize,
+    /// End an answer where this text begins; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
     /// 0 takes the most likely token; above, tokens are drawn
     #[arg(long, value_name = "T", default_value_t = 0.0)]
     pub temperature: f64,
@@ -80,12 +93,18 @@ pub struct Args {
     /// When drawing, keep the most likely tokens whose probabilities add up to this [default: all]
     #[arg(long, value_name = "P", alias = "top_p")]
     pub top_p: Option<f64>,
+    /// Draw N answers a row and keep the likeliest, by mean log-probability
+    #[arg(long, value_name = "N", default_value_t = 1, alias = "best_of")]
+    pub best_of: usize,
+    /// Write each answer's tokens with their log-probabilities
+    #[arg(long)]
+    pub logprobs: bool,
     /// Rows answered together; changes the speed, not the answers
     #[arg(long, value_name = "N", default_value_t = 16, aliases = ["batch_size", "bs"])]
     pub batch_size: usize,
-    /// How the weights are kept
-    #[arg(long, value_enum, default_value_t)]
-    pub dtype: Precision,
+    /// How the model is kept and run
+    #[command(flatten)]
+    pub inference: InferenceArgs,
     /// Seed of the draws; a row's draws follow from it and the row's content, whatever else is answered
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub seed: u64,
@@ -146,16 +165,14 @@ impl fmt::Display for Shard {
     }
 }
 
-/// How weights are kept; the arithmetic is f32.
+/// What the files hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32 bits
+pub enum Format {
+    /// Rows in, predictions out
     #[default]
-    #[value(alias = "float32")]
-    F32,
-    /// 16 bits, with f32's range
-    #[value(alias = "bfloat16")]
-    Bf16,
+    Rows,
+    /// Requests of OpenAI's batch API in, its responses out
+    Openai,
 }
 
 /// Whose behaviour to reproduce.
@@ -166,33 +183,34 @@ pub enum Compat {
 }
 
 impl Args {
-    /// The model that is asked for.
-    pub(crate) fn model(&self) -> ModelSpec {
-        let named = self.model_name.as_ref().or(match self.adapter_dir {
+    /// The adapters that are asked for; one that is none where there are none.
+    pub(crate) fn adapters(&self) -> Vec<Option<&Path>> {
+        if self.adapter_dir.is_empty() {
+            return vec![None];
+        }
+        self.adapter_dir
+            .iter()
+            .map(|dir| Some(dir.as_path()))
+            .collect()
+    }
+
+    /// The model that is asked for, with this adapter.
+    pub(crate) fn model(&self, adapter: Option<&Path>) -> ModelSpec {
+        let named = self.model_name.as_ref().or(match adapter {
             // The adapter alone: its config names the base.
             Some(_) => None,
             None => self.base_model.as_ref(),
         });
-        let adapter = self
-            .adapter_dir
-            .as_ref()
-            .map(|dir| dir.display().to_string());
+        let folder = adapter.map(|dir| dir.display().to_string());
         ModelSpec {
             model_name: named
                 .cloned()
-                .or(adapter)
+                .or(folder)
                 .unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
             base_model: self.base_model.clone(),
-            adapter_dir: self.adapter_dir.clone(),
+            adapter_dir: adapter.map(Path::to_path_buf),
             revision: self.revision.clone(),
-            dtype: self.dtype(),
-        }
-    }
-
-    pub(crate) fn dtype(&self) -> DType {
-        match self.dtype {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
+            dtype: DType::F32,
         }
     }
 
@@ -201,18 +219,63 @@ impl Args {
         self.compat == Some(Compat::Original)
     }
 
-    pub(crate) fn generation(&self, stop_ids: Vec<u32>) -> GenerationConfig {
-        GenerationConfig {
-            max_new_tokens: self.max_new_tokens,
-            stop_ids,
+    /// How the tokens of an answer are chosen whose draws are called `stream`.
+    pub(crate) fn sampling(&self, stream: u64) -> Sampling {
+        Sampling {
             temperature: self.temperature,
             top_k: self.top_k,
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
             seed: self.seed,
-            streams: Vec::new(),
-            batch_size: self.batch_size,
+            stream,
         }
     }
+
+    pub(crate) fn limits(&self) -> EngineLimits {
+        EngineLimits {
+            batch_size: self.batch_size,
+            ..EngineLimits::default()
+        }
+    }
+
+    /// Settings that make no sense, told before anything is read.
+    ///
+    /// # Errors
+    /// Exit code 2, with what would be right.
+    pub(crate) fn check(&self) -> Result<(), StageError> {
+        for (flag, value) in [
+            ("--max_prompt_len", self.max_prompt_len),
+            ("--max_new_tokens", self.max_new_tokens),
+            ("--batch_size", self.batch_size),
+            ("--best_of", self.best_of),
+        ] {
+            if value == 0 {
+                return wrong(flag, "0", "at least 1");
+            }
+        }
+        self.sampling(0).check().or_usage()?;
+        if self.best_of > 1 && self.temperature == 0.0 {
+            let found = self.best_of.to_string();
+            return wrong(
+                "--best_of",
+                &found,
+                "1 where --temperature is 0: all answers are equal",
+            );
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return wrong("--stop", "empty", "a text");
+        }
+        if self.format == Format::Openai && (self.best_of > 1 || self.shard.is_some()) {
+            let text = "--format openai has no --best_of and no --shard; requests have n";
+            return Err(StageError::usage(text));
+        }
+        Ok(())
+    }
+}
+
+fn wrong(flag: &str, found: &str, expected: &str) -> Result<(), StageError> {
+    Err(StageError::usage(format!(
+        "{flag} is {found}, expected {expected}"
+    )))
 }

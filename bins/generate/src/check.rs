@@ -1,59 +1,62 @@
-//! Proof that an answer does not depend on the rows that it was generated with.
+//! Proof that an answer does not depend on what it was generated with.
 
-use std::ops::ControlFlow;
+use smollm_model::{Decoder, EngineLimits};
+use stage::{Progress, StageError};
 
-use loader::Loaded;
-use smollm_model::GenerationConfig;
-use stage::{OrExit, Progress, StageError, interrupt};
+use crate::answers::Record as _;
+use crate::sheet::{Job, Sheet};
+use crate::work;
 
-use crate::answers::Answers;
-use crate::args::Args;
-use crate::prompts::{Prompt, Question};
-use crate::{record, settings};
-
-/// Answers `--check_batch` rows once more, spread over all rows and each alone, and compares whole records.
+/// Answers `count` questions of each job once more, spread over all of them and each alone, and compares whole records.
 ///
 /// # Errors
 /// Exit code 1 if an answer differs, 130 after Ctrl-C.
-pub(crate) fn alone(
-    args: &Args,
-    loaded: &Loaded,
-    (questions, prompts): (&[Question], &[Prompt]),
-    answers: &Answers,
+pub(crate) fn alone<S: Sheet, D: Decoder>(
+    jobs: &[Job<S>],
+    count: usize,
+    mut decoder: D,
 ) -> Result<(), StageError> {
-    let count = args.check_batch.min(questions.len());
     if count == 0 {
         return Ok(());
     }
-    let progress = Progress::new("checking", count as u64);
-    for at in (0..count).map(|i| i * questions.len() / count) {
-        let config = GenerationConfig {
-            streams: vec![questions[at].stream()],
-            ..settings(args, loaded)
-        };
-        let ids = std::slice::from_ref(&prompts[at].ids);
-        let found = smollm_model::generate(&loaded.model, ids, &config, &mut |_| {
-            if interrupt::requested() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        let Some(answer) = found.or_bad_data()?.pop() else {
-            return Err(StageError::interrupted("interrupted; every answer is kept"));
-        };
-        let again = record(loaded, &questions[at], &prompts[at], &answer)?;
-        if answers.get(at) != Some(&again) {
-            let id = &questions[at].row.id;
-            return Err(StageError::failed(format!(
-                "the row with id {id} is answered otherwise alone than in a batch: {:?} instead of {:?}; \
-                 this is a defect of smoltune or of this machine",
-                again.prediction,
-                answers.get(at).map_or("", |kept| &kept.prediction)
-            )));
+    let number = |job: &Job<S>| count.min(job.asked);
+    let progress = Progress::new("checking", jobs.iter().map(number).sum::<usize>() as u64);
+    for job in jobs {
+        for at in (0..number(job)).map(|i| i * job.asked / number(job)) {
+            one(job, at, &mut decoder)?;
+            progress.inc(1);
         }
-        progress.inc(1);
     }
     progress.finish();
     Ok(())
+}
+
+fn one<S: Sheet, D: Decoder>(job: &Job<S>, at: usize, decoder: D) -> Result<(), StageError> {
+    let Ok(task) = job.sheet.task(at) else {
+        return Ok(());
+    };
+    let limits = EngineLimits {
+        batch_size: 1,
+        ..EngineLimits::default()
+    };
+    let mut again = None;
+    let mut keep = |_, answers, _| {
+        again = Some(job.sheet.record(at, answers)?);
+        Ok(())
+    };
+    work::work(decoder, limits, std::iter::once(task), &mut keep)?;
+    let Some(again) = again else {
+        return Err(StageError::interrupted("interrupted; every answer is kept"));
+    };
+    if job.answers.get(at) == Some(&again) {
+        return Ok(());
+    }
+    let shown = |record: &S::Record| serde_json::to_string(record).unwrap_or_default();
+    Err(StageError::failed(format!(
+        "the row with id {} is answered otherwise alone than in a batch: {} instead of {}; this is a defect of \
+         smoltune or of this machine",
+        again.name(),
+        shown(&again),
+        job.answers.get(at).map(shown).unwrap_or_default()
+    )))
 }

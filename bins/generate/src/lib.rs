@@ -1,34 +1,42 @@
 //! Answer every row of a data file: rows in, one JSON line a row out.
 //!
 //! The stage finds the model and checks that it fits before it reads a weight, turns rows into
-//! prompts, and appends answers in the order of the rows. Beside the output file lies
-//! `<out_file>.manifest.json`, which says what the answers were made from: the same command goes on
+//! prompts, and appends answers as they finish; at the end the file is in the order of the rows. Beside the output file
+//! lies `<out_file>.manifest.json`, which says what the answers were made from: the same command goes on
 //! where it was stopped, and another model or setting is refused instead of mixed in.
+//!
+//! The same is done for the requests of OpenAI's batch API (`--format openai`), and with several adapters of one base in
+//! one process.
 
 #![forbid(unsafe_code)]
 
 mod answers;
 mod args;
 mod check;
-mod prompts;
+mod openai;
 mod record;
 mod resume;
+mod rows;
+mod sheet;
+mod task;
+mod variants;
+mod work;
 
-use std::ops::ControlFlow;
-use std::time::Instant;
+use std::io::Write as _;
+use std::path::PathBuf;
 
-use loader::{LoadError, Loaded};
 use serde::Serialize;
-use smollm_model::{Completion, GenerationConfig, GenerationEvent};
-use stage::{Manifest, OrExit, Progress, StageError, interrupt};
+use stage::{Manifest, StageError, interrupt};
 
-pub use args::{Args, Compat, Precision, Shard};
-pub use record::Prediction;
+pub use args::{Args, Compat, Format, Shard};
+pub use record::{Prediction, TokenLogprob};
 
-use answers::Answers;
-use prompts::{Prompt, Question};
+use answers::{Answers, Asked};
+use rows::{Question, Rows};
+use sheet::{Job, Sheet};
+use variants::Variant;
 
-/// What came of it.
+/// What came of one output file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// The output file.
@@ -37,17 +45,19 @@ pub struct Summary {
     pub model: String,
     /// The adapter, if any.
     pub adapter: Option<String>,
-    /// Rows with an answer in the file.
+    /// Rows, or requests, with a line in the file.
     pub rows: usize,
     /// Those that were there before.
     pub resumed: usize,
     /// Records of the data file that were dropped because a field is blank.
     pub dropped: usize,
+    /// Rows that cannot be answered; the file says why.
+    pub errors: usize,
     /// Rows whose prompt had to be shortened.
     pub truncated: usize,
     /// Answers that were cut off at `--max_new_tokens`.
     pub cut_off: usize,
-    /// Tokens generated now.
+    /// Tokens generated now, for all output files together.
     pub new_tokens: usize,
     /// Seconds that took, without loading.
     pub seconds: f64,
@@ -55,90 +65,192 @@ pub struct Summary {
     pub tokens_per_s: f64,
 }
 
+/// Several output files, as `--json` prints them.
+#[derive(Debug, Serialize)]
+struct Outputs<'a> {
+    outputs: &'a [Summary],
+}
+
 /// Runs the stage and prints what came of it.
 ///
 /// # Errors
 /// As [`answer`]; also when standard output cannot be written.
 pub fn run(args: &Args) -> Result<(), StageError> {
-    let summary = answer(args)?;
-    if args.json {
-        return stage::emit_json(&summary);
+    let summaries = answer(args)?;
+    match summaries.as_slice() {
+        [summary] if args.json => return stage::emit_json(summary),
+        outputs if args.json => return stage::emit_json(&Outputs { outputs }),
+        _ => {}
     }
-    stage::emit(&format!(
-        "{} answers in {} ({} new, {} cut off at {} tokens, {} with a shortened prompt); {:.1} \
-         tokens/s",
-        summary.rows,
-        summary.out_file,
-        summary.rows - summary.resumed,
-        summary.cut_off,
-        args.max_new_tokens,
-        summary.truncated,
-        summary.tokens_per_s,
-    ))
+    for summary in &summaries {
+        stage::emit(&summary.line(args.max_new_tokens))?;
+    }
+    Ok(())
 }
 
-/// Does the work of the stage and prints nothing on standard output.
+impl Summary {
+    fn line(&self, max_new_tokens: usize) -> String {
+        let errors = match self.errors {
+            0 => String::new(),
+            errors => format!(", {errors} could not be answered"),
+        };
+        format!(
+            "{} answers in {} ({} new, {} cut off at {max_new_tokens} tokens, {} with a shortened prompt{errors}); \
+             {:.1} tokens/s",
+            self.rows,
+            self.out_file,
+            self.rows - self.resumed,
+            self.cut_off,
+            self.truncated,
+            self.tokens_per_s,
+        )
+    }
+}
+
+/// Does the work of the stage and prints nothing on standard output. There is a summary for each output file.
 ///
 /// # Errors
 /// Exit code 2 for flags that contradict each other or an output file of other work, 3 for rows or
 /// models that cannot be read or used, 130 after Ctrl-C (finished rows are kept), 1 when writing
 /// fails.
-pub fn answer(args: &Args) -> Result<Summary, StageError> {
-    check_settings(args)?;
+pub fn answer(args: &Args) -> Result<Vec<Summary>, StageError> {
+    args.check()?;
     interrupt::install();
-    let (mut questions, dropped) = prompts::questions(&args.test_csv)?;
+    match args.format {
+        Format::Rows => answer_rows(args),
+        Format::Openai => openai::answer(args),
+    }
+}
+
+fn answer_rows(args: &Args) -> Result<Vec<Summary>, StageError> {
+    let (mut questions, dropped) = rows::questions(&args.test_csv)?;
     if let Some(shard) = args.shard {
         let mut position = 0..;
         questions.retain(|_| position.next().is_some_and(|at| shard.has(at)));
     }
-    let opened = loader::open(&args.model()).map_err(load_error)?;
-    let trained = opened.adapter().map(|(dir, _)| dir);
-    let system = stage::system_prompt(args.system.as_deref(), trained, args.force_system)?;
-    let opened = opened.with_system(system).with_date(args.date);
-    let adapter = opened.adapter().map(|(dir, _)| dir.display().to_string());
-    let all = questions.len();
-    let asked = args.limit.unwrap_or(all).min(all);
-    // A prompt that cannot be made is told before anything is written.
-    let prompts = prompts::prompts(&questions[..asked], &opened, args)?;
-    let mut manifest = resume::manifest(args, &opened)?;
-    resume::begin(args, &manifest)?;
-    let mut answers = Answers::open(&args.out_file, &questions)?;
-    let resumed = answers.count();
-    questions.truncate(asked);
-    let missing: Vec<usize> = answers
-        .missing()
-        .into_iter()
-        .filter(|at| *at < questions.len())
-        .collect();
+    let variants = variants::open(args)?;
+    let asked = args.limit.unwrap_or(questions.len()).min(questions.len());
+    // What cannot be used is told before anything is written.
+    let plans = plan_rows(args, &variants, &questions[..asked])?;
+    let names: Vec<Asked<'_>> = questions.iter().map(Question::asked).collect();
+    let mut jobs = Vec::new();
+    for (sheet, manifest, out_file) in plans {
+        jobs.push(open_job(args, sheet, asked, &names, manifest, out_file)?);
+    }
+    let spent = work_off(args, &variants, &mut jobs)?;
+    let mut summaries = Vec::new();
+    for (mut job, variant) in jobs.into_iter().zip(&variants) {
+        let answers = || job.answers.all();
+        let ends = |reason: &str| answers().filter(|a| a.finish_reason == reason).count();
+        summaries.push(Summary {
+            adapter: variant.adapter_dir(),
+            dropped,
+            errors: ends("error"),
+            truncated: answers().filter(|answer| answer.truncated).count(),
+            cut_off: ends("length"),
+            ..summary(&job, &variant.opened, spent)
+        });
+        job.manifest = job.manifest.fact("dropped", dropped);
+        job.close()?;
+    }
+    Ok(summaries)
+}
 
-    let model = opened.description().to_owned();
-    let rows = (questions.as_slice(), prompts.as_slice());
-    let (new_tokens, seconds) = if missing.is_empty() && args.check_batch == 0 {
-        answers.finish()?;
-        (0, 0.0)
-    } else {
-        let loaded = opened.load(args.dtype()).map_err(load_error)?;
-        let spent = complete(args, &loaded, rows, &missing, &mut answers)?;
-        check::alone(args, &loaded, rows, &answers)?;
-        spent
+/// Rows for a variant, what their answers depend on, and where these go.
+type Plan<'a> = (Rows<'a>, Manifest, PathBuf);
+
+fn plan_rows<'a>(
+    args: &'a Args,
+    variants: &'a [Variant],
+    questions: &'a [Question],
+) -> Result<Vec<Plan<'a>>, StageError> {
+    let plan = |variant: &'a Variant| {
+        let out_file = match variants {
+            [_] => args.out_file.clone(),
+            _ => variants::out_file(&args.out_file, &variant.name),
+        };
+        let sheet = Rows::new(args, variant, questions)?;
+        Ok((sheet, resume::of_rows(args, variant)?, out_file))
     };
-    manifest = manifest
-        .fact("complete", answers.count() == all)
-        .fact("rows", answers.count());
-    manifest = manifest.fact("dropped", dropped);
-    finish(args, manifest)?;
-    Ok(Summary {
-        out_file: args.out_file.display().to_string(),
-        model,
-        adapter,
-        rows: answers.count(),
-        resumed,
-        dropped,
-        truncated: answers.all().filter(|answer| answer.truncated).count(),
-        cut_off: answers
-            .all()
-            .filter(|answer| answer.finish_reason == "length")
-            .count(),
+    variants.iter().map(plan).collect()
+}
+
+/// Makes the output file ready and reads what it holds.
+fn open_job<S: Sheet>(
+    args: &Args,
+    sheet: S,
+    asked: usize,
+    names: &[Asked<'_>],
+    manifest: Manifest,
+    out_file: PathBuf,
+) -> Result<Job<S>, StageError> {
+    resume::begin(&out_file, args.overwrite, &manifest)?;
+    let answers = Answers::open(&out_file, names)?;
+    Ok(Job {
+        sheet,
+        asked,
+        resumed: answers.count(),
+        answers,
+        manifest,
+        out_file,
+    })
+}
+
+/// Answers what is missing; returns how many tokens that took, and how many seconds. Loads no weights where nothing is.
+fn work_off<S: Sheet>(
+    args: &Args,
+    variants: &[Variant],
+    jobs: &mut [Job<S>],
+) -> Result<(usize, f64), StageError> {
+    let mut refused = 0;
+    for job in &mut *jobs {
+        refused += job.refuse()?;
+    }
+    if refused > 0 {
+        note(&format!(
+            "{refused} cannot be answered; their lines in the output file say why"
+        ));
+    }
+    let missing = jobs.iter().any(|job| job.missing().next().is_some());
+    if !missing && args.check_batch == 0 {
+        for job in jobs {
+            job.answers.finish()?;
+        }
+        return Ok((0, 0.0));
+    }
+    let longest = variants
+        .first()
+        .map(|variant| variant.opened.config().max_position_embeddings);
+    if let Some(positions) = longest.filter(|positions| args.max_new_tokens >= *positions) {
+        note(&format!(
+            "--max_new_tokens is {}, but the model holds {positions} tokens with the prompt: an answer ends there",
+            args.max_new_tokens
+        ));
+    }
+    let mut model = variants::load(variants, args.inference.options())?;
+    let spent = sheet::complete(jobs, &mut model, args.limits())?;
+    check::alone(jobs, args.check_batch, &mut model)?;
+    Ok(spent)
+}
+
+/// One line for people, on standard error; a closed one is no reason to stop.
+fn note(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// What every kind of sheet can tell.
+fn summary<S: Sheet>(job: &Job<S>, opened: &loader::Opened, spent: (usize, f64)) -> Summary {
+    let (new_tokens, seconds) = spent;
+    Summary {
+        out_file: job.out_file.display().to_string(),
+        model: opened.description().to_owned(),
+        adapter: None,
+        rows: job.answers.count(),
+        resumed: job.resumed,
+        dropped: 0,
+        errors: 0,
+        truncated: 0,
+        cut_off: 0,
         new_tokens,
         seconds,
         tokens_per_s: if seconds > 0.0 {
@@ -146,131 +258,5 @@ pub fn answer(args: &Args) -> Result<Summary, StageError> {
         } else {
             0.0
         },
-    })
-}
-
-/// Settings that make no sense, told before anything is read.
-fn check_settings(args: &Args) -> Result<(), StageError> {
-    let wrong = |flag: &str, found: String, expected: &str| {
-        Err(StageError::usage(format!(
-            "{flag} is {found}, expected {expected}"
-        )))
-    };
-    for (flag, value) in [
-        ("--max_prompt_len", args.max_prompt_len),
-        ("--max_new_tokens", args.max_new_tokens),
-        ("--batch_size", args.batch_size),
-    ] {
-        if value == 0 {
-            return wrong(flag, "0".to_owned(), "at least 1");
-        }
     }
-    if !(args.temperature.is_finite() && args.temperature >= 0.0) {
-        return wrong("--temperature", args.temperature.to_string(), "0 or more");
-    }
-    if args.top_k == Some(0) {
-        return wrong("--top_k", "0".to_owned(), "at least 1");
-    }
-    if !(args.repetition_penalty.is_finite() && args.repetition_penalty > 0.0) {
-        let found = args.repetition_penalty.to_string();
-        return wrong("--repetition_penalty", found, "above 0; 1 changes nothing");
-    }
-    for (flag, share) in [("--top_p", args.top_p), ("--min_p", args.min_p)] {
-        if let Some(p) = share.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
-            return wrong(flag, p.to_string(), "above 0 and at most 1");
-        }
-    }
-    Ok(())
-}
-
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
-    }
-}
-
-/// How answers are generated, but for the names of the rows' draws.
-fn settings(args: &Args, loaded: &Loaded) -> GenerationConfig {
-    let original = args.as_original();
-    args.generation(loader::stop_ids(
-        &loaded.prompter,
-        loaded.model.config(),
-        original,
-    ))
-}
-
-/// Answers the rows at `missing`; returns how many tokens that took, and how long.
-fn complete(
-    args: &Args,
-    loaded: &Loaded,
-    rows: (&[Question], &[Prompt]),
-    missing: &[usize],
-    answers: &mut Answers,
-) -> Result<(usize, f64), StageError> {
-    let (questions, prompts) = rows;
-    let config = GenerationConfig {
-        streams: missing.iter().map(|at| questions[*at].stream()).collect(),
-        ..settings(args, loaded)
-    };
-    let ids: Vec<Vec<u32>> = missing.iter().map(|at| prompts[*at].ids.clone()).collect();
-
-    let started = Instant::now();
-    let progress = Progress::new("answering", missing.len() as u64);
-    let (mut tokens, mut failure) = (0_usize, None);
-    let generated = smollm_model::generate(&loaded.model, &ids, &config, &mut |event| {
-        match event {
-            GenerationEvent::Token { .. } => tokens += 1,
-            GenerationEvent::Finished(answer) => {
-                let at = missing[answer.index];
-                let kept = record(loaded, &questions[at], &prompts[at], &answer)
-                    .and_then(|record| answers.add(at, record));
-                progress.inc(1);
-                let rate = tokens as f64 / started.elapsed().as_secs_f64();
-                progress.status(format!("{rate:.1} tokens/s"));
-                if let Err(error) = kept {
-                    failure = Some(error);
-                    return ControlFlow::Break(());
-                }
-            }
-        }
-        if interrupt::requested() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    });
-    progress.finish();
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    // Whatever happened, finished rows are kept.
-    answers.finish()?;
-    generated.or_bad_data()?;
-    let done = missing.iter().filter(|at| answers.has(**at)).count();
-    if done < missing.len() {
-        return Err(StageError::interrupted(format!(
-            "interrupted; {} answers are kept in {}, the same command goes on from there",
-            answers.count(),
-            args.out_file.display()
-        )));
-    }
-    Ok((tokens, started.elapsed().as_secs_f64()))
-}
-
-fn record(
-    loaded: &Loaded,
-    question: &Question,
-    prompt: &Prompt,
-    answer: &Completion,
-) -> Result<Prediction, StageError> {
-    let text = loaded.prompter.decode(&answer.ids, true).or_failed()?;
-    Ok(Prediction::new(question, &text, answer, prompt))
-}
-
-/// Writes the manifest that belongs to the finished file.
-fn finish(args: &Args, mut manifest: Manifest) -> Result<(), StageError> {
-    manifest.add_output(&args.out_file)?;
-    manifest.write(&resume::manifest_path(&args.out_file))
 }

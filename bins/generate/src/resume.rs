@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use loader::Opened;
-use stage::{Manifest, OrExit, SYSTEM_ARGUMENT, StageError};
+use stage::{FileRecord, Manifest, OrExit, SYSTEM_ARGUMENT, StageError};
 
 use crate::args::Args;
+use crate::variants::Variant;
 
 /// Where the manifest of an output file lies: `<out>.manifest.json`.
 pub(crate) fn manifest_path(out: &Path) -> PathBuf {
@@ -15,30 +16,74 @@ pub(crate) fn manifest_path(out: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// What the answers depend on. How many rows are answered, and how many together, is not part of
-/// it: neither changes an answer.
-pub(crate) fn manifest(args: &Args, opened: &Opened) -> Result<Manifest, StageError> {
+/// What a variant's answers to rows depend on. How many rows are answered, and how many together, is not part of it:
+/// neither changes an answer.
+pub(crate) fn of_rows(args: &Args, variant: &Variant) -> Result<Manifest, StageError> {
+    let opened = &variant.opened;
+    let mut manifest = settings(args, opened);
+    if let Some(shard) = args.shard {
+        manifest = manifest.argument("shard", shard.to_string());
+    }
+    if args.best_of > 1 {
+        manifest = manifest.argument("best_of", args.best_of);
+    }
+    if args.logprobs {
+        manifest = manifest.argument("logprobs", true);
+    }
+    manifest.adapter = variant.adapter_dir();
+    manifest.inputs.insert(0, FileRecord::of(&args.test_csv)?);
+    add_weights(&mut manifest, opened)?;
+    Ok(manifest)
+}
+
+/// What the answers to requests depend on, requests aside: each is told from others by its own content.
+pub(crate) fn of_requests(args: &Args, variants: &[Variant]) -> Result<Manifest, StageError> {
+    let Some(first) = variants.first() else {
+        return Err(StageError::failed("no model is named"));
+    };
+    let mut manifest = settings(args, &first.opened).argument("format", "openai");
+    if let Some(name) = &args.served_model_name {
+        manifest = manifest.argument("served_model_name", name.as_str());
+    }
+    let adapters: Vec<String> = variants.iter().filter_map(Variant::adapter_dir).collect();
+    manifest.adapter = (!adapters.is_empty()).then(|| adapters.join(", "));
+    for variant in variants {
+        add_weights(&mut manifest, &variant.opened)?;
+    }
+    Ok(manifest)
+}
+
+fn add_weights(manifest: &mut Manifest, opened: &Opened) -> Result<(), StageError> {
+    for path in opened.weight_files().or_bad_data()? {
+        let known = path.display().to_string();
+        if manifest.inputs.iter().all(|file| file.path != known) {
+            manifest.add_input(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// What every answer depends on.
+fn settings(args: &Args, opened: &Opened) -> Manifest {
+    let compat = if args.as_original() {
+        "original"
+    } else {
+        "none"
+    };
     let mut manifest = Manifest::new("generate")
         .argument("max_prompt_len", args.max_prompt_len)
         .argument("max_new_tokens", args.max_new_tokens)
         .argument("temperature", args.temperature)
-        .argument("dtype", format!("{:?}", args.dtype).to_lowercase())
-        .argument(
-            "compat",
-            if args.as_original() {
-                "original"
-            } else {
-                "none"
-            },
-        );
+        .argument("dtype", args.inference.describe())
+        .argument("compat", compat);
     if let Some(system) = opened.prompter().system() {
         manifest = manifest.argument(SYSTEM_ARGUMENT, system);
     }
     if let Some(date) = args.date {
         manifest = manifest.argument("date", date.to_string());
     }
-    if let Some(shard) = args.shard {
-        manifest = manifest.argument("shard", shard.to_string());
+    if !args.stop.is_empty() {
+        manifest = manifest.argument("stop", args.stop.clone());
     }
     if args.repetition_penalty != 1.0 {
         manifest = manifest.argument("repetition_penalty", args.repetition_penalty);
@@ -51,21 +96,15 @@ pub(crate) fn manifest(args: &Args, opened: &Opened) -> Result<Manifest, StageEr
             .seed("sampling", args.seed);
     }
     manifest.model = Some(opened.description().to_owned());
-    manifest.adapter = opened.adapter().map(|(dir, _)| dir.display().to_string());
     manifest.template = Some(opened.prompter().template_hash());
-    manifest.add_input(&args.test_csv)?;
-    for path in opened.weight_files().or_bad_data()? {
-        manifest.add_input(&path)?;
-    }
-    Ok(manifest)
+    manifest
 }
 
 /// Makes the output file ready: kept if it is the same work, started again if it is gone.
 ///
 /// # Errors
 /// Exit code 2 if there is a file that is not known to belong to this work.
-pub(crate) fn begin(args: &Args, wanted: &Manifest) -> Result<(), StageError> {
-    let out = &args.out_file;
+pub(crate) fn begin(out: &Path, overwrite: bool, wanted: &Manifest) -> Result<(), StageError> {
     let path = manifest_path(out);
     if std::fs::metadata(out).is_ok_and(|meta| !meta.is_file()) {
         let text = format!(
@@ -74,7 +113,7 @@ pub(crate) fn begin(args: &Args, wanted: &Manifest) -> Result<(), StageError> {
         );
         return Err(StageError::usage(text));
     }
-    if args.overwrite {
+    if overwrite {
         remove(out)?;
     }
     let begun = std::fs::metadata(out).is_ok_and(|meta| meta.len() > 0);

@@ -217,6 +217,10 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
         path: path.to_path_buf(),
         problem,
     };
+    // The path may be a link to anything: a device has no end, a pipe waits.
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
+        return Err(PromptError::bad_file(path, "it is not a regular file"));
+    }
     let bytes = std::fs::read(path).map_err(io)?;
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();

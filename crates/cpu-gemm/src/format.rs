@@ -104,7 +104,7 @@ impl Format {
     }
 
     /// Where a quantised panel keeps what. For the plain formats it means nothing.
-    pub(crate) fn layout(self) -> Layout {
+    pub(crate) const fn layout(self) -> Layout {
         let (group, head, levels) = match self {
             Self::F32 | Self::Bf16 | Self::Q8_0 => (2, 64, 512),
             Self::Q4_0 => (2, 64, 256),
@@ -151,13 +151,13 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Start of the scales of block `b`; minima follow after half a head.
-    pub(crate) fn scales(self, b: usize) -> usize {
+    pub(crate) const fn scales(self, b: usize) -> usize {
         let within = b % self.group;
         (b / self.group) * (self.head + self.group * self.levels) + within * 32
     }
 
     /// Start of the levels of block `b`.
-    pub(crate) fn levels(self, b: usize) -> usize {
+    pub(crate) const fn levels(self, b: usize) -> usize {
         let within = b % self.group;
         (b / self.group) * (self.head + self.group * self.levels) + self.head + within * self.levels
     }

@@ -14,6 +14,9 @@ pub(crate) const TILE: usize = 16 * TILE_ROW;
 /// Bytes of a quantised block of activations: 32 levels and a [`BlockScale`].
 pub(crate) const INT8_BLOCK: usize = BLOCK + size_of::<BlockScale>();
 
+/// Rows of f32 that lie interleaved: as many as AVX2 multiplies at once.
+pub(crate) const F32_GROUP: usize = 6;
+
 /// What stands behind the 32 levels `q` of a quantised block of activations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
@@ -30,7 +33,7 @@ pub(crate) struct BlockScale {
 
 /// Rows of activations as a kernel wants them. A buffer to reuse: it grows and never shrinks.
 ///
-/// - `F32`: rows one after the other.
+/// - `F32`: groups of 6 rows, input by input, so that a kernel reads them as one stream.
 /// - `Bf16`: tiles of 16 rows × 32 inputs, 1 KiB each, all tiles of 16 rows together; inputs are
 ///   padded with zeros to a multiple of 32.
 /// - `Int8`: rows of blocks of 48 bytes, 32 levels and four numbers that the kernels need.
@@ -84,15 +87,16 @@ impl Operand {
         self.capabilities = Some(capabilities);
     }
 
-    /// Bytes from row to row (for bf16 from 16 rows to the next 16) and of the whole.
+    /// Bytes from one group of rows to the next (6 of f32, 16 of bf16, 1 of bytes) and of the whole.
     fn size(kind: OperandKind, rows: usize, k: usize) -> Option<(usize, usize)> {
         let blocks = k.div_ceil(BLOCK);
         let (stride, count) = match kind {
             OperandKind::F32 => {
-                let stride = k.checked_mul(4)?.checked_next_multiple_of(64)?;
-                // Rows a power of two apart would all fall into the same cache set.
-                let odd = if stride.is_multiple_of(1024) { 64 } else { 0 };
-                (stride.checked_add(odd)?, rows)
+                let stride = k.checked_mul(4 * F32_GROUP)?;
+                (
+                    stride.checked_next_multiple_of(64)?,
+                    rows.div_ceil(F32_GROUP),
+                )
             }
             OperandKind::Bf16 => (blocks.checked_mul(TILE)?, rows.div_ceil(16)),
             OperandKind::Int8 => (blocks.checked_mul(INT8_BLOCK)?, rows),
@@ -154,8 +158,11 @@ impl Operand {
         unsafe {
             match kind {
                 OperandKind::F32 => {
-                    let to = base.add(row * self.stride).cast::<f32>();
-                    std::ptr::copy_nonoverlapping(x.as_ptr(), to, x.len());
+                    let to = base.add(row / F32_GROUP * self.stride).cast::<f32>();
+                    let to = to.add(row % F32_GROUP);
+                    for (i, x) in x.iter().enumerate() {
+                        to.add(i * F32_GROUP).write(*x);
+                    }
                 }
                 OperandKind::Bf16 => {
                     let to = base.add(row / 16 * self.stride + row % 16 * TILE_ROW);
@@ -190,7 +197,7 @@ impl Operand {
             .map_or(std::ptr::dangling_mut::<[u64; 8]>().cast(), Memory::as_ptr)
     }
 
-    /// Bytes from row to row, for bf16 from 16 rows to the next 16.
+    /// Bytes from one group of rows to the next: 6 rows of f32, 16 of bf16, 1 of bytes.
     pub(crate) fn stride(&self) -> usize {
         self.stride
     }

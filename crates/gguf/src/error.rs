@@ -114,8 +114,8 @@ pub enum Problem {
         /// The name.
         name: String,
     },
-    /// `general.alignment` is not a power of two.
-    #[error("key `general.alignment` is {found}, expected a power of two")]
+    /// `general.alignment` is not a power of two from 8 on.
+    #[error("key `general.alignment` is {found}, expected 8 or a larger power of two")]
     Alignment {
         /// The value found.
         found: u64,
@@ -165,6 +165,21 @@ pub enum Problem {
         end: u64,
         /// Length of the file.
         have: usize,
+    },
+    /// Two tensors share bytes: what the file holds is less than what it says it holds.
+    #[error(
+        "tensor `{tensor}` starts at byte {start}, inside tensor `{other}`, which ends at byte \
+         {end}; tensors must not overlap"
+    )]
+    Overlap {
+        /// The tensor that starts later.
+        tensor: String,
+        /// Its first byte, from the start of the file.
+        start: usize,
+        /// The tensor that it starts in.
+        other: String,
+        /// One past that tensor's last byte.
+        end: usize,
     },
     /// A metadata key that the caller needs is absent.
     #[error("key `{key}` is missing, expected a value of type {expected}")]

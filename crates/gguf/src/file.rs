@@ -1,6 +1,7 @@
 //! A GGUF file on disk, mapped.
 
 use std::fs::File;
+use std::io::{Error, ErrorKind};
 use std::ops::Deref;
 use std::path::Path;
 
@@ -25,7 +26,7 @@ impl GgufFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, GgufError> {
         let path = path.as_ref();
         let at_path = |problem| GgufError::new(Some(path), problem);
-        let file = File::open(path).map_err(|e| at_path(Problem::Io(e)))?;
+        let file = open_regular(path).map_err(|e| at_path(Problem::Io(e)))?;
         let bytes = map(&file).map_err(|e| at_path(Problem::Io(e)))?;
         let header = Header::parse_from(&bytes, Some(path))?;
         let file = Self { header, bytes };
@@ -79,6 +80,18 @@ impl Deref for GgufFile {
     fn deref(&self) -> &Header {
         &self.header
     }
+}
+
+/// Opens a file that can be mapped. Asked before it is opened, since opening a pipe would wait for
+/// its other end.
+fn open_regular(path: &Path) -> std::io::Result<File> {
+    if std::fs::metadata(path)?.is_file() {
+        return File::open(path);
+    }
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        "it is not a regular file",
+    ))
 }
 
 #[allow(unsafe_code, reason = "mapping is the one thing here that needs it")]

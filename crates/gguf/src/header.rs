@@ -7,10 +7,13 @@ use crate::cursor::{Cursor, Place};
 use crate::error::{GgufError, Problem};
 use crate::types::GgmlType;
 use crate::value::Value;
-use crate::{array, getters};
+use crate::{array, getters, overlap};
 
 /// The alignment of tensor data where `general.alignment` is absent.
 const DEFAULT_ALIGNMENT: u64 = 32;
+/// The format asks for a multiple of 8, llama.cpp for a power of two. So the fields of every block
+/// are aligned in a mapped file.
+const MIN_ALIGNMENT: usize = 8;
 /// ggml's `GGML_MAX_DIMS`.
 const MAX_DIMS: u32 = 4;
 /// A name length, a type and the smallest value: no metadata entry is shorter.
@@ -113,6 +116,7 @@ fn parse(bytes: &[u8]) -> Result<Header, Problem> {
         .into_iter()
         .map(|tensor| tensor.locate(data_offset, alignment))
         .collect::<Result<Vec<_>, _>>()?;
+    overlap::refuse(&tensors)?;
     let by_name = tensors
         .iter()
         .enumerate()
@@ -171,7 +175,7 @@ fn alignment(metadata: &BTreeMap<String, Value>) -> Result<usize, Problem> {
         })?,
     };
     match usize::try_from(found) {
-        Ok(n) if n.is_power_of_two() => Ok(n),
+        Ok(n) if n >= MIN_ALIGNMENT && n.is_power_of_two() => Ok(n),
         _ => Err(Problem::Alignment { found }),
     }
 }

@@ -42,6 +42,7 @@ mod error;
 mod file;
 mod getters;
 mod header;
+mod overlap;
 mod types;
 mod value;
 

@@ -33,18 +33,22 @@
 
 mod choose;
 mod error;
+mod inference;
 mod opened;
 mod stop;
+mod variants;
 
 use std::path::{Path, PathBuf};
 
 pub use candle_core::{DType, Tensor};
 pub use error::LoadError;
+pub use inference::{InferenceArgs, KvPrecision, Precision, Quantization};
 pub use lora::{Adapter, detach};
 pub use opened::{Loaded, Opened};
 /// Runs what was loaded.
 pub use smollm_model;
 pub use stop::{END_OF_TEXT, END_OF_TURN, stop_ids};
+pub use variants::{pack, variant_names};
 
 /// The model that stages take when none is named.
 pub const DEFAULT_MODEL: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
@@ -94,6 +98,14 @@ pub fn load(spec: &ModelSpec) -> Result<Loaded, LoadError> {
 /// adapter do not fit.
 pub fn open(spec: &ModelSpec) -> Result<Opened, LoadError> {
     Opened::new(spec)
+}
+
+/// [`open`], without the adapter: the base model that `spec` leads to.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_base(spec: &ModelSpec) -> Result<Opened, LoadError> {
+    Opened::base(spec)
 }
 
 /// Whether `path` is an adapter: a folder with an `adapter_config.json`.

@@ -85,9 +85,20 @@ impl Opened {
         })
     }
 
+    pub(crate) fn base(spec: &ModelSpec) -> Result<Self, LoadError> {
+        Ok(Self {
+            adapter: None,
+            ..Self::new(spec)?
+        })
+    }
+
     /// The base model's configuration.
     pub fn config(&self) -> &ModelConfig {
         self.checkpoint.config()
+    }
+
+    pub(crate) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
     /// The base model's folder or file.

@@ -72,7 +72,7 @@ impl LoraConfig {
     /// The same config, if its numbers make sense.
     ///
     /// # Errors
-    /// A rank of 0, an alpha that is not finite, a dropout outside `[0, 1)`.
+    /// A rank of 0, an alpha that is not finite in f32, a dropout outside `[0, 1)`.
     pub fn checked(self) -> Result<Self, LoraError> {
         let field = |field, found: String, expected| LoraError::Field {
             field,
@@ -82,9 +82,10 @@ impl LoraConfig {
         if self.r == 0 {
             return Err(field("r", "0".into(), "at least 1"));
         }
-        if !self.lora_alpha.is_finite() {
+        // The scale meets f32 numbers.
+        if !(self.lora_alpha as f32).is_finite() {
             let found = self.lora_alpha.to_string();
-            return Err(field("lora_alpha", found, "a finite number"));
+            return Err(field("lora_alpha", found, "a finite number of f32"));
         }
         if !(0.0..1.0).contains(&self.lora_dropout) {
             let found = self.lora_dropout.to_string();

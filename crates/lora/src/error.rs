@@ -29,6 +29,14 @@ pub enum LoraError {
         /// What is wrong with it.
         source: safetensors::SafeTensorError,
     },
+    /// The weights contradict themselves, or there is less of them than they say.
+    #[error("{}: the file is damaged or truncated ({reason}); copy it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the tensor.
+        reason: String,
+    },
     /// An error inside one file, with the file's name in front.
     #[error("{}: {source}", path.display())]
     In {

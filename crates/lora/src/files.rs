@@ -8,12 +8,16 @@ use atomic_write_file::AtomicWriteFile;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
+use smollm_model::check_safetensors;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The name of the weights file in an adapter's folder.
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+
+/// Much more than a config needs. As a tree it takes up to fifty times its bytes.
+const CONFIG_BYTES: u64 = 1 << 20;
 
 impl LoraConfig {
     /// Reads an `adapter_config.json`.
@@ -22,7 +26,7 @@ impl LoraConfig {
     /// No such file, not JSON, or a setting that we do not support.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, LoraError> {
         let path = path.as_ref();
-        let text = read_whole(path)?;
+        let text = read_whole(path, CONFIG_BYTES)?;
         let fields: serde_json::Map<_, _> =
             serde_json::from_slice(&text).map_err(|source| LoraError::Json {
                 path: path.into(),
@@ -44,7 +48,11 @@ impl Adapter {
         let dir = dir.as_ref();
         let config = LoraConfig::read(dir.join(CONFIG_FILE))?;
         let path = dir.join(WEIGHTS_FILE);
-        let bytes = read_whole(&path)?;
+        let bytes = read_whole(&path, u64::MAX)?;
+        check_safetensors(&bytes).map_err(|reason| LoraError::Damaged {
+            path: path.clone(),
+            reason,
+        })?;
         let file = SafeTensors::deserialize(&bytes).map_err(|source| LoraError::SafeTensors {
             path: path.clone(),
             source,
@@ -132,10 +140,23 @@ fn read_tensor(name: &str, view: &TensorView<'_>) -> Result<Tensor, LoraError> {
     Ok(tensor.to_dtype(DType::F32)?)
 }
 
-fn read_whole(path: &Path) -> Result<Vec<u8>, LoraError> {
-    std::fs::read(path).map_err(|source| LoraError::Io {
+/// The bytes of a file that may be a link to anything: a device has no end, a pipe waits.
+fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>, LoraError> {
+    let io = |source| LoraError::Io {
         path: path.into(),
         source,
+    };
+    let about = std::fs::metadata(path).map_err(io)?;
+    let reason = if !about.is_file() {
+        "it is not a regular file".to_owned()
+    } else if about.len() > most {
+        format!("it has {} bytes, expected at most {most}", about.len())
+    } else {
+        return std::fs::read(path).map_err(io);
+    };
+    Err(LoraError::Damaged {
+        path: path.into(),
+        reason,
     })
 }
 

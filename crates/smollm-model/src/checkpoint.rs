@@ -7,6 +7,7 @@
 
 mod gguf_weights;
 mod layout;
+mod safetensors_header;
 mod shards;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use gguf_weights::GgufWeights;
 use shards::Shards;
 
 use layout::{LM_HEAD, tensor_shapes};
+pub use safetensors_header::check_safetensors;
 pub(crate) use shards::{INDEX, SINGLE, index_files};
 
 /// An open model: its configuration and its tensors, loaded when asked for.

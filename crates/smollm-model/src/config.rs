@@ -133,12 +133,14 @@ impl ModelConfig {
         if !self.head_dim.is_multiple_of(2) {
             return Err(place.wrong("head_dim", self.head_dim, "an even number".into()));
         }
-        for (key, value) in [
-            ("rms_norm_eps", self.rms_norm_eps),
-            ("rope_theta", self.rope_theta),
+        // Both meet f32 numbers: a zero or an infinity there would make every result NaN.
+        for (key, value, range) in [
+            ("rms_norm_eps", self.rms_norm_eps, f32::MIN_POSITIVE..=1.0),
+            ("rope_theta", self.rope_theta, 1.0..=f32::MAX),
         ] {
-            if !(value.is_finite() && value > 0.0) {
-                return Err(place.wrong(key, value, "a positive number".into()));
+            if !range.contains(&(value as f32)) {
+                let expected = format!("a number from {:e} to {:e}", range.start(), range.end());
+                return Err(place.wrong(key, value, expected));
             }
         }
         let ids = self.bos_token_id.iter().chain(&self.eos_token_ids);

@@ -53,12 +53,13 @@ mod ragged;
 mod sampling;
 mod simd;
 mod source;
+mod text_file;
 
 // The tensor types that this crate's functions take and give, so that a user needs no candle of the
 // same version beside it.
 pub use candle_core::{DType, Device, Tensor};
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, check_safetensors};
 pub use config::ModelConfig;
 pub use engine::{
     Completion, Decoder, Engine, EngineLimits, Event, FinishReason, Phase, Request, Sampling,

@@ -2,11 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod adapters;
+mod kill;
+mod openai;
+mod options;
+
 use std::path::Path;
 
 use clap::Parser;
-use generate::{Args, Prediction, answer};
-use stage::Exit;
+use generate::{Args, Prediction, Summary};
+use stage::{Exit, StageError};
 
 fn fixture(name: &str) -> String {
     format!("{}/../../fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -30,6 +35,13 @@ fn args(out: &Path, more: &[&str]) -> Args {
             .chain(["--max_new_tokens", "16"].iter())
             .chain(more),
     )
+}
+
+/// The stage where it writes one file.
+fn answer(args: &Args) -> Result<Summary, StageError> {
+    let mut summaries = generate::answer(args)?;
+    assert_eq!(summaries.len(), 1);
+    Ok(summaries.remove(0))
 }
 
 fn answers(path: &Path) -> Vec<Prediction> {
@@ -126,7 +138,7 @@ fn bad_input_is_told_before_anything_is_written() {
             "./none",
         ),
         (
-            |args| args.adapter_dir = Some(".".into()),
+            |args| args.adapter_dir = vec![".".into()],
             Exit::BadData,
             "adapter_config.json",
         ),

@@ -7,6 +7,7 @@ mod bad_input;
 mod batching;
 mod conversations;
 mod golden;
+mod hostile;
 mod mask_properties;
 mod mask_views;
 mod properties;

@@ -1,6 +1,9 @@
-//! One block of a quantised panel in plain Rust: what every faster kernel is compared with.
-
-use half::{bf16, f16};
+//! One block of a quantised panel, and panels widened to f32, in plain Rust: what every faster
+//! kernel is compared with. The loops vectorise where they are compiled for wider registers.
+#![allow(
+    clippy::inline_always,
+    reason = "bodies must be compiled with their caller's instruction set"
+)]
 
 use crate::format::{BLOCK, Format, LANES};
 
@@ -18,6 +21,7 @@ pub(crate) struct Block {
 
 impl Block {
     /// Block `b` of a panel.
+    #[inline(always)]
     pub(crate) fn read(format: Format, panel: &[u8], b: usize) -> Self {
         let layout = format.layout();
         let head = &panel[layout.scales(b)..];
@@ -28,13 +32,16 @@ impl Block {
         };
         let bytes = &panel[layout.levels(b)..][..layout.levels];
         let vectors = bytes.as_chunks::<{ 4 * LANES }>().0;
-        let levels = std::array::from_fn(|quad| {
+        let mut levels = [[0; 4 * LANES]; BLOCK / 4];
+        for (quad, levels) in levels.iter_mut().enumerate() {
             if format == Format::Q8_0 {
-                return vectors[quad];
+                *levels = vectors[quad];
+                continue;
             }
-            let shift = 4 * (quad / 4);
-            vectors[quad % 4].map(|byte| byte >> shift & 15)
-        });
+            for (to, byte) in levels.iter_mut().zip(&vectors[quad % 4]) {
+                *to = byte >> (4 * (quad / 4)) & 15;
+            }
+        }
         Self {
             scales,
             mins,
@@ -43,25 +50,62 @@ impl Block {
         }
     }
 
-    /// The weight of `output` for input `i` of the block. Scale times level is exact in f32, so a
-    /// fused multiplication and this one give the same bits.
-    pub(crate) fn weight(&self, output: usize, i: usize) -> f32 {
-        let level = i32::from(self.levels[i / 4][output * 4 + i % 4]) - i32::from(self.zero);
-        let product = self.scales[output] * level as f32;
-        self.mins.map_or(product, |mins| product + mins[output])
+    /// The weights of all outputs for input `i` of the block. Scale times level is exact in f32, so
+    /// a fused multiplication and this one give the same bits.
+    #[inline(always)]
+    fn weights(&self, i: usize) -> [f32; LANES] {
+        let mut weights = [0f32; LANES];
+        let words = self.levels[i / 4].as_chunks::<4>().0;
+        for (o, to) in weights.iter_mut().enumerate() {
+            let level = u32::from_le_bytes(words[o]) >> (8 * (i % 4)) & 255;
+            *to = self.scales[o] * (level as i32 - i32::from(self.zero)) as f32;
+        }
+        if let Some(mins) = &self.mins {
+            for (to, min) in weights.iter_mut().zip(mins) {
+                *to += min;
+            }
+        }
+        weights
     }
 }
 
+#[inline(always)]
 fn halves(bytes: &[u8]) -> [f32; LANES] {
-    std::array::from_fn(|o| f16::from_le_bytes([bytes[2 * o], bytes[2 * o + 1]]).to_f32())
+    let halves = bytes.as_chunks::<2>().0;
+    let mut out = [0f32; LANES];
+    for (to, half) in out.iter_mut().zip(halves) {
+        *to = widen_half(u16::from_le_bytes(*half));
+    }
+    out
 }
 
+/// An f16 as f32: exact, subnormals, infinities and NaNs too.
+#[inline(always)]
+fn widen_half(half: u16) -> f32 {
+    const TWO_TO_112: f32 = f32::from_bits((127 + 112) << 23);
+    let magnitude = u32::from(half & 0x7fff) << 13;
+    let finite = (f32::from_bits(magnitude) * TWO_TO_112).to_bits();
+    let endless = half & 0x7c00 == 0x7c00;
+    let bits = if endless {
+        magnitude | 0x7f80_0000
+    } else {
+        finite
+    };
+    f32::from_bits(bits | u32::from(half & 0x8000) << 16)
+}
+
+#[inline(always)]
 fn singles(bytes: &[u8]) -> [f32; LANES] {
     let words = bytes.as_chunks::<4>().0;
-    std::array::from_fn(|o| f32::from_le_bytes(words[o]))
+    let mut out = [0f32; LANES];
+    for (to, word) in out.iter_mut().zip(words) {
+        *to = f32::from_le_bytes(*word);
+    }
+    out
 }
 
 /// A panel of any format as f32: `out[k · 16 + output]`.
+#[inline(always)]
 pub(crate) fn widen(format: Format, panel: &[u8], k: usize, out: &mut [f32]) {
     match format {
         Format::F32 => {
@@ -70,19 +114,26 @@ pub(crate) fn widen(format: Format, panel: &[u8], k: usize, out: &mut [f32]) {
             }
         }
         Format::Bf16 => {
-            let values = panel.as_chunks::<2>().0;
-            for (i, to) in out.iter_mut().enumerate() {
-                let (input, output) = (i / LANES, i % LANES);
-                let at = (input / 2 * LANES + output) * 2 + input % 2;
-                *to = bf16::from_le_bytes(values[at]).to_f32();
+            let pairs = panel.as_chunks::<4>().0.as_chunks::<LANES>().0;
+            for (i, to) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                for (to, pair) in to.iter_mut().zip(&pairs[i / 2]) {
+                    let word = u32::from_le_bytes(*pair);
+                    let upper = if i % 2 == 0 {
+                        word << 16
+                    } else {
+                        word & 0xffff_0000
+                    };
+                    *to = f32::from_bits(upper);
+                }
             }
         }
         _ => {
-            for b in 0..k / BLOCK {
+            let blocks = out.as_chunks_mut::<LANES>().0.chunks_exact_mut(BLOCK);
+            debug_assert_eq!(blocks.len(), k / BLOCK);
+            for (b, to) in blocks.enumerate() {
                 let block = Block::read(format, panel, b);
-                let to = &mut out[b * BLOCK * LANES..][..BLOCK * LANES];
                 for (i, to) in to.iter_mut().enumerate() {
-                    *to = block.weight(i % LANES, i / LANES);
+                    *to = block.weights(i);
                 }
             }
         }
@@ -92,26 +143,86 @@ pub(crate) fn widen(format: Format, panel: &[u8], k: usize, out: &mut [f32]) {
 /// One row of a packed matrix: output `output` of a panel.
 pub(crate) fn row(format: Format, panel: &[u8], output: usize, out: &mut [f32]) {
     match format {
-        Format::F32 | Format::Bf16 => {
-            for (input, to) in out.iter_mut().enumerate() {
-                *to = plain_weight(format, panel, output, input);
+        Format::F32 => {
+            let words = panel.as_chunks::<4>().0.iter().skip(output).step_by(LANES);
+            for (to, word) in out.iter_mut().zip(words) {
+                *to = f32::from_le_bytes(*word);
+            }
+        }
+        Format::Bf16 => {
+            let pairs = panel.as_chunks::<4>().0.iter().skip(output).step_by(LANES);
+            for (to, pair) in out.chunks_mut(2).zip(pairs) {
+                let word = u32::from_le_bytes(*pair);
+                let both = [word << 16, word & 0xffff_0000].map(f32::from_bits);
+                to.copy_from_slice(&both[..to.len()]);
             }
         }
         _ => {
-            for (b, to) in out.chunks_exact_mut(BLOCK).enumerate() {
-                let block = Block::read(format, panel, b);
-                for (i, to) in to.iter_mut().enumerate() {
-                    *to = block.weight(output, i);
-                }
+            for (b, to) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+                quantised_row(format, panel, b, output, to);
             }
         }
     }
 }
 
-fn plain_weight(format: Format, panel: &[u8], output: usize, input: usize) -> f32 {
-    if format == Format::F32 {
-        return f32::from_le_bytes(panel.as_chunks::<4>().0[input * LANES + output]);
+/// Block `b` of one output.
+fn quantised_row(format: Format, panel: &[u8], b: usize, output: usize, to: &mut [f32; BLOCK]) {
+    let layout = format.layout();
+    let head = &panel[layout.scales(b)..];
+    let half = |at: usize| {
+        let at = at + 2 * output;
+        widen_half(u16::from_le_bytes([head[at], head[at + 1]]))
+    };
+    let (scale, min) = match format {
+        Format::Q4_K => (singles(head)[output], singles(&head[64..])[output]),
+        Format::Q4_1 => (half(0), half(32)),
+        _ => (half(0), 0.0),
+    };
+    let zero = i32::from(format.zero_level());
+    for (i, to) in to.iter_mut().enumerate() {
+        let (quad, shift) = match format {
+            Format::Q8_0 => (i / 4, 0),
+            _ => (i / 4 % 4, i / 16 * 4),
+        };
+        let byte = panel[layout.levels(b) + quad * 4 * LANES + output * 4 + i % 4] >> shift;
+        let level = if format == Format::Q8_0 {
+            byte
+        } else {
+            byte & 15
+        };
+        *to = scale * (i32::from(level) - zero) as f32 + min;
     }
-    let at = (input / 2 * LANES + output) * 2 + input % 2;
-    bf16::from_le_bytes(panel.as_chunks::<2>().0[at]).to_f32()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_widen_exactly() {
+        for bits in 0..=u16::MAX {
+            let expected = half::f16::from_bits(bits).to_f32();
+            let found = widen_half(bits);
+            assert!(
+                found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(),
+                "{bits:#x}: {found}, not {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_row_is_a_column_of_the_widened_panel() {
+        let bytes: Vec<u8> = (0..4096).map(|i| (i * 89 % 251) as u8 & 0x7b).collect();
+        for format in [Format::Q8_0, Format::Q4_0, Format::Q4_1, Format::Q4_K] {
+            let mut wide = vec![0f32; 96 * LANES];
+            let panel = &bytes[..format.panel_bytes(96).unwrap()];
+            widen(format, panel, 96, &mut wide);
+            for output in 0..LANES {
+                let mut found = [0f32; 96];
+                row(format, panel, output, &mut found);
+                let expected = wide.iter().skip(output).step_by(LANES);
+                assert!(found.iter().eq(expected), "{format} {output}");
+            }
+        }
+    }
 }

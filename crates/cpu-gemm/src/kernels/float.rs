@@ -2,16 +2,28 @@
 
 use half::bf16;
 
-use crate::cpu::Capabilities;
+use crate::cpu::{Capabilities, Feature};
 use crate::format::{BLOCK, Format, LANES, OperandKind};
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::x86;
 use crate::kernels::{Job, block};
-use crate::operand::{TILE, TILE_ROW};
+use crate::operand::{F32_GROUP, TILE, TILE_ROW};
 
 /// # Safety
 /// As for [`super::run`]; the operand is `F32`, or `Bf16` for a format other than `F32`.
-pub(crate) unsafe fn run(_capabilities: Capabilities, job: &Job) {
-    // SAFETY: the caller's promise.
-    unsafe { portable(job) }
+pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
+    // SAFETY: the caller's promise; each kernel's CPU feature is among the capabilities.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        match job.x.kind() {
+            OperandKind::Bf16 if capabilities.has(Feature::AmxBf16) => return x86::amx::run(job),
+            OperandKind::Bf16 if capabilities.has(Feature::Bf16) => return x86::bf16::run(job),
+            OperandKind::F32 if capabilities.has(Feature::Avx512) => return x86::f32::avx512(job),
+            OperandKind::F32 if capabilities.has(Feature::Avx2) => return x86::f32::avx2(job),
+            _ => {}
+        }
+        portable(job);
+    }
 }
 
 /// Plain Rust: one chain of additions for each output, rows one by one.
@@ -61,8 +73,11 @@ unsafe fn input(job: &Job, row: usize, k: usize) -> f32 {
     // SAFETY: the caller's promise, with the operand's layout.
     unsafe {
         if job.x.kind() == OperandKind::F32 {
-            let from = job.x.base().add(row * job.x.stride());
-            return from.cast::<f32>().add(k).read();
+            let group = job.x.base().add(row / F32_GROUP * job.x.stride());
+            return group
+                .cast::<f32>()
+                .add(k * F32_GROUP + row % F32_GROUP)
+                .read();
         }
         let tile = job
             .x

@@ -4,17 +4,29 @@
 //! with minima `acc = fma(w_min, x_scale · Σq, acc)`. The inner sums are exact integers and
 //! the outer ones follow one order, so every implementation gives the same bits.
 
-use crate::cpu::Capabilities;
+use crate::cpu::{Capabilities, Feature};
 use crate::format::{BLOCK, LANES};
 use crate::kernels::Job;
 use crate::kernels::block::Block;
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::x86;
 use crate::operand::{BlockScale, INT8_BLOCK};
 
 /// # Safety
 /// As for [`super::run`]; the operand is `Int8` and the format a quantised one.
-pub(crate) unsafe fn run(_capabilities: Capabilities, job: &Job) {
-    // SAFETY: the caller's promise.
-    unsafe { portable(job) }
+pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
+    // SAFETY: the caller's promise; each kernel's CPU feature is among the capabilities.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if capabilities.has(Feature::AmxInt8) && job.rows() >= x86::amx_int8::FROM_ROWS {
+            return x86::amx_int8::run(job);
+        } else if capabilities.has(Feature::Vnni) {
+            return x86::vnni::run(job);
+        } else if capabilities.has(Feature::Avx2) {
+            return x86::avx2::run(job);
+        }
+        portable(job);
+    }
 }
 
 unsafe fn portable(job: &Job) {

@@ -4,6 +4,9 @@ pub(crate) mod block;
 pub(crate) mod convert;
 mod float;
 mod integer;
+mod scratch;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use std::ops::Range;
 

@@ -1,5 +1,7 @@
 //! The public interface: packing, errors, goldens, threads.
 
+#![allow(clippy::unwrap_used)]
+
 mod errors;
 mod goldens;
 mod products;

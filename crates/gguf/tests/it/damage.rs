@@ -114,9 +114,12 @@ fn bad_values() {
     );
     let text = Builder::new().u32("k", 1).u32("k", 2).error();
     assert_eq!(text, "key `k` occurs twice");
-    for alignment in [0, 3, 48] {
+    for alignment in [0, 1, 2, 3, 4, 48, u32::MAX] {
         let text = Builder::new().u32("general.alignment", alignment).error();
-        assert!(text.ends_with("expected a power of two"), "{text}");
+        assert!(
+            text.ends_with("expected 8 or a larger power of two"),
+            "{text}"
+        );
     }
 }
 
@@ -153,6 +156,57 @@ fn bad_tensors() {
         .tensor("w", &[1], 0, 32)
         .error();
     assert_eq!(text, "tensor `w` occurs twice");
+}
+
+#[test]
+fn tensors_that_share_bytes() {
+    let aligned = || Builder::new().u32("general.alignment", 8);
+    let text = aligned()
+        .tensor("a", &[4], 0, 0)
+        .tensor("b", &[4], 0, 8)
+        .error();
+    assert_eq!(
+        text,
+        "tensor `b` starts at byte 136, inside tensor `a`, which ends at byte 144; tensors must not \
+         overlap"
+    );
+    // In the file's order or not, over several tensors or one, all of it or a byte.
+    let text = aligned()
+        .tensor("late", &[1], 0, 32)
+        .tensor("wide", &[64], 0, 0)
+        .error();
+    assert!(
+        text.contains("`late`") && text.contains("inside tensor `wide`"),
+        "{text}"
+    );
+    let text = aligned()
+        .tensor("a", &[8], 24, 0)
+        .tensor("b", &[9], 24, 8)
+        .tensor("c", &[1], 24, 16)
+        .error();
+    assert!(
+        text.contains("tensor `c` starts") && text.contains("`b`"),
+        "{text}"
+    );
+    // Side by side, with a gap, or without bytes at all is well.
+    let bytes = aligned()
+        .tensor("a", &[2], 0, 0)
+        .tensor("b", &[2], 0, 8)
+        .tensor("c", &[2], 0, 32)
+        .tensor("empty", &[2, 0], 0, 0)
+        .tensor("also", &[0], 0, 0)
+        .bytes();
+    assert_eq!(Header::parse(&bytes).unwrap().tensors().len(), 5);
+}
+
+#[test]
+fn what_is_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = GgufFile::open(dir.path()).unwrap_err().to_string();
+    assert!(
+        text.ends_with("cannot read the file: it is not a regular file"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn a_truncated_file_is_refused_at_every_length() {
         std::fs::write(&path, &whole[..length]).unwrap();
         let error = Adapter::load(dir.path()).unwrap_err();
         assert!(
-            matches!(error, LoraError::SafeTensors { .. }),
+            matches!(error, LoraError::Damaged { .. }),
             "{length}: {error}"
         );
     }

@@ -4,6 +4,7 @@
 mod config;
 mod files;
 mod gradients;
+mod hostile;
 mod merge;
 mod peft;
 mod support;

@@ -29,10 +29,15 @@ const WHOLE: [(&str, &str); 3] = [
 
 /// Every tensor of a model with this configuration, by Hugging Face name, with its shape
 /// (`[out, in]` for a projection).
-pub(super) fn tensor_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+///
+/// One after the other: a configuration that claims a hundred million layers is found out by the
+/// first of them that is not there, without a list of them all.
+pub(super) fn tensor_shapes(
+    config: &ModelConfig,
+) -> impl Iterator<Item = (String, Vec<usize>)> + use<> {
     let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
     let (query, key_value) = (config.query_width(), config.key_value_width());
-    let shape = |name: &str| match name {
+    let shape = move |name: &str| match name {
         "self_attn.q_proj.weight" => vec![query, hidden],
         "self_attn.k_proj.weight" | "self_attn.v_proj.weight" => vec![key_value, hidden],
         "self_attn.o_proj.weight" => vec![hidden, query],
@@ -40,20 +45,18 @@ pub(super) fn tensor_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         "mlp.down_proj.weight" => vec![hidden, ffn],
         _ => vec![hidden],
     };
-    let table = || vec![config.vocab_size, hidden];
-    let mut all = vec![
-        (EMBEDDING.to_owned(), table()),
+    let table = vec![config.vocab_size, hidden];
+    let head = (!config.tie_word_embeddings).then(|| (LM_HEAD.to_owned(), table.clone()));
+    let blocks = (0..config.num_hidden_layers).flat_map(move |layer| {
+        BLOCK.map(|(name, _)| (format!("model.layers.{layer}.{name}"), shape(name)))
+    });
+    [
+        (EMBEDDING.to_owned(), table),
         (FINAL_NORM.to_owned(), vec![hidden]),
-    ];
-    if !config.tie_word_embeddings {
-        all.push((LM_HEAD.to_owned(), table()));
-    }
-    for layer in 0..config.num_hidden_layers {
-        for (name, _) in BLOCK {
-            all.push((format!("model.layers.{layer}.{name}"), shape(name)));
-        }
-    }
-    all
+    ]
+    .into_iter()
+    .chain(head)
+    .chain(blocks)
 }
 
 /// The GGUF name of a tensor with this Hugging Face name.

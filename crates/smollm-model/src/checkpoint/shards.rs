@@ -9,7 +9,9 @@ use cpu_gemm::Format;
 use safetensors::Dtype;
 use serde::Deserialize;
 
+use super::safetensors_header::check_file;
 use crate::ModelError;
+use crate::text_file::{INDEX_BYTES, read_text};
 
 /// File name of weights in one file.
 pub(crate) const SINGLE: &str = "model.safetensors";
@@ -42,11 +44,11 @@ impl Shards {
         for name in names {
             let path = dir.join(name);
             let file = map(&path)?;
-            place.extend(
-                file.tensors()
-                    .into_iter()
-                    .map(|(tensor, _)| (tensor, files.len())),
-            );
+            for (tensor, _) in file.tensors() {
+                if let Some(earlier) = place.insert(tensor.clone(), files.len()) {
+                    return Err(twice(&tensor, path, files.get(earlier)));
+                }
+            }
             files.push((path, file));
         }
         Ok(Self {
@@ -122,6 +124,18 @@ impl Shards {
     }
 }
 
+fn twice(
+    tensor: &str,
+    path: PathBuf,
+    earlier: Option<&(PathBuf, MmapedSafetensors)>,
+) -> ModelError {
+    let earlier = earlier.map_or_else(String::new, |(path, _)| path.display().to_string());
+    ModelError::Damaged {
+        path,
+        reason: format!("tensor `{tensor}` is also in {earlier}"),
+    }
+}
+
 /// `model.safetensors.index.json`.
 #[derive(Deserialize)]
 struct Index {
@@ -150,7 +164,7 @@ fn weight_files(dir: &Path) -> Result<Vec<String>, ModelError> {
 /// If the index cannot be read or names something that is not a plain file name: an index from
 /// the network must not make us open files outside the model's folder.
 pub(crate) fn index_files(path: &Path) -> Result<Vec<String>, ModelError> {
-    let text = std::fs::read_to_string(path).map_err(ModelError::io(path))?;
+    let text = read_text(path, INDEX_BYTES)?;
     let malformed = |reason: String| ModelError::Incomplete {
         path: path.to_path_buf(),
         reason,
@@ -173,8 +187,7 @@ pub(crate) fn index_files(path: &Path) -> Result<Vec<String>, ModelError> {
 
 #[allow(unsafe_code, reason = "mapping is the one thing here that needs it")]
 fn map(path: &Path) -> Result<MmapedSafetensors, ModelError> {
-    // Opened here first, so that a missing file is told from a damaged one.
-    std::fs::File::open(path).map_err(ModelError::io(path))?;
+    check_file(path)?;
     // SAFETY: the map is private to `Shards` and only read. What remains is that another process
     // changes or shortens the file meanwhile, which no reader can rule out; model files are
     // written once.

@@ -11,6 +11,8 @@ use super::{Checkpoint, LM_HEAD, tensor_shapes};
 use crate::source::ModelFiles;
 use crate::{ModelConfig, ModelError};
 
+mod hostile;
+
 fn config() -> ModelConfig {
     ModelConfig {
         hidden_size: 96,
@@ -37,11 +39,7 @@ fn weights(config: &ModelConfig) -> HashMap<String, Tensor> {
         let tensor = Tensor::from_vec(values.collect(), shape, &Device::Cpu).unwrap();
         (name, tensor)
     };
-    tensor_shapes(config)
-        .into_iter()
-        .enumerate()
-        .map(make)
-        .collect()
+    tensor_shapes(config).enumerate().map(make).collect()
 }
 
 fn write_dir(dir: &Path, config: &ModelConfig, tensors: &HashMap<String, Tensor>) -> ModelFiles {

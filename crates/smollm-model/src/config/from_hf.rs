@@ -1,11 +1,13 @@
 //! `config.json` and `generation_config.json`, as transformers writes them.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::{ModelConfig, Place, default_head_dim};
 use crate::ModelError;
+use crate::text_file::{CONFIG_BYTES, read_text};
 
 /// See [`ModelConfig::from_dir`]. Defaults are those of transformers' `LlamaConfig`.
 pub(super) fn read(dir: &Path) -> Result<ModelConfig, ModelError> {
@@ -25,11 +27,9 @@ pub(super) fn read(dir: &Path) -> Result<ModelConfig, ModelError> {
         None => default_head_dim(hidden_size, num_attention_heads, &json.place)?,
     };
     let mut eos_token_ids = generation_eos(dir)?;
-    for id in json.token_ids("eos_token_id")? {
-        if !eos_token_ids.contains(&id) {
-            eos_token_ids.push(id);
-        }
-    }
+    eos_token_ids.extend(json.token_ids("eos_token_id")?);
+    let mut seen = HashSet::new();
+    eos_token_ids.retain(|id| seen.insert(*id));
     let config = ModelConfig {
         hidden_size,
         intermediate_size: json.size("intermediate_size")?,
@@ -141,7 +141,7 @@ fn generation_eos(dir: &Path) -> Result<Vec<u32>, ModelError> {
 }
 
 fn object(path: &Path) -> Result<Map<String, Value>, ModelError> {
-    let text = std::fs::read_to_string(path).map_err(ModelError::io(path))?;
+    let text = read_text(path, CONFIG_BYTES)?;
     serde_json::from_str(&text).map_err(|e| ModelError::Incomplete {
         path: path.to_path_buf(),
         reason: format!("not a JSON object: {e}"),

@@ -1,0 +1,115 @@
+//! A person at a terminal.
+
+use std::path::Path;
+use std::process::Command;
+
+use rexpect::reader::Options;
+use rexpect::session::{PtySession, spawn_with_options};
+
+use crate::{adapter, chat};
+
+/// Generous: the machine may be busy.
+const PATIENCE_MS: u64 = 60_000;
+
+fn start(mut command: Command) -> PtySession {
+    command.env("TERM", "xterm");
+    let options = Options::new()
+        .timeout_ms(Some(PATIENCE_MS))
+        .strip_ansi_escape_codes(true);
+    spawn_with_options(command, options).unwrap()
+}
+
+fn at_prompt(dir: &Path) -> PtySession {
+    let mut session = start(chat(dir));
+    session.exp_string("/help for commands").unwrap();
+    session.exp_string("> ").unwrap();
+    session
+}
+
+/// Sends keys as they are typed: Enter is a carriage return.
+fn keys(session: &mut PtySession, keys: &str) {
+    session.send(keys).unwrap();
+    session.flush().unwrap();
+}
+
+#[test]
+fn lines_are_edited_remembered_and_put_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut session = at_prompt(dir.path());
+    // Typed wrongly, with the last letter taken back.
+    keys(&mut session, "/temperature 0.5x\u{7f}\r");
+    session.exp_string("(temperature 0.5)").unwrap();
+    keys(&mut session, "/temperature 0.25\r");
+    session.exp_string("(temperature 0.25)").unwrap();
+    // Two lines up in the history.
+    keys(&mut session, "\u{1b}[A\u{1b}[A\r");
+    session.exp_string("(temperature 0.5)").unwrap();
+    keys(&mut session, "/save \\\r");
+    session.exp_string("... ").unwrap();
+    keys(&mut session, "a.jsonl\r");
+    session.exp_string("nothing was said").unwrap();
+    keys(&mut session, "/exit\r");
+    session.exp_eof().unwrap();
+}
+
+#[test]
+fn an_answer_streams_and_ctrl_d_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut session = at_prompt(dir.path());
+    keys(&mut session, "Name a bird.\r");
+    let before = session.exp_string("> ").unwrap();
+    assert!(before.trim().len() > "Name a bird.".len(), "{before:?}");
+    session.send_control('d').unwrap();
+    session.exp_eof().unwrap();
+}
+
+#[test]
+fn ctrl_c_stops_an_answer_and_keeps_what_was_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = chat(dir.path());
+    // Without an end of its own for long.
+    command.args(["--max_new_tokens", "400"]);
+    let mut session = start(command);
+    session.exp_string("> ").unwrap();
+    keys(&mut session, "Tell me everything.\r");
+    session.exp_string("everything.\r\n").unwrap();
+    session.exp_regex("[a-zA-Z]").unwrap();
+    session.send_control('c').unwrap();
+    session.exp_string("> ").unwrap();
+    keys(&mut session, "/save a.jsonl\r");
+    session.exp_string("(saved in a.jsonl)").unwrap();
+    let text = std::fs::read_to_string(dir.path().join("a.jsonl")).unwrap();
+    let row: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(row["messages"][1]["role"], "assistant");
+    assert!(!row["messages"][1]["content"].as_str().unwrap().is_empty());
+    // At the prompt the first throws the line away, the second in a row ends.
+    keys(&mut session, "unfinished");
+    session.send_control('c').unwrap();
+    session.exp_string("(Ctrl-D or /exit ends)").unwrap();
+    session.send_control('c').unwrap();
+    session.exp_eof().unwrap();
+}
+
+#[test]
+fn a_wide_terminal_shows_both_answers_side_by_side() {
+    let dir = tempfile::tempdir().unwrap();
+    adapter(&dir.path().join("r8"));
+    // The size of a new pseudo-terminal is 0 by 0; stty gives it one.
+    let mut shell = Command::new("sh");
+    let program = chat(dir.path());
+    shell.current_dir(dir.path());
+    shell.args(["-c", "stty cols 100 rows 30 && exec \"$@\"", "sh"]);
+    shell.arg(program.get_program()).args(program.get_args());
+    shell.args(["--adapter", "r8"]);
+    let mut session = start(shell);
+    session.exp_string("r8> ").unwrap();
+    keys(&mut session, "/compare Name a bird.\r");
+    session.exp_regex("base +│ r8\r\n─+┼─+\r\n").unwrap();
+    session.exp_regex(" │ ").unwrap();
+    session.exp_string("r8> ").unwrap();
+    keys(&mut session, "/base\r");
+    session.exp_string("(base answers)").unwrap();
+    session.exp_string("base> ").unwrap();
+    keys(&mut session, "/exit\r");
+    session.exp_eof().unwrap();
+}
