@@ -1,11 +1,10 @@
 //! The stage's command line.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::ValueEnum;
-use loader::{DEFAULT_MODEL, DType, ModelSpec};
+use loader::{DEFAULT_MODEL, DType, InferenceArgs, ModelSpec};
 use smollm_model::EngineLimits;
 use stage::StageError;
 
@@ -18,8 +17,8 @@ Examples:
       Answers at http://127.0.0.1:8000/v1, to this machine only.
   curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{\"model\": \"SmolLM2-135M-Instruct\", \"messages\": [{\"role\": \"user\", \"content\": \"Name a bird.\"}]}'
-  smoltune serve --model-name adapter --port 0
-      A free port; standard output says which.
+  smoltune serve --model-name MODEL --adapter runs/r8 --adapter runs/r16 --port 0
+      Three models in one process: the base, r8 and r16. A free port; standard output says which.
   smoltune serve --model-name model.gguf --host 0.0.0.0 --api-key-file keys.txt
       For other machines, with a key.
 
@@ -41,13 +40,13 @@ pub struct Args {
     /// The base model, in place of the one that the adapter names; alone, the model
     #[arg(long, value_name = "MODEL", alias = "base_model")]
     pub base_model: Option<String>,
-    /// Adapter to use with the model
+    /// Adapter to answer with beside the base; may be given several times. Requests name it by its folder's name
     #[arg(long, value_name = "DIR", aliases = ["adapter_dir", "adapter"])]
-    pub adapter_dir: Option<PathBuf>,
+    pub adapter_dir: Vec<PathBuf>,
     /// Revision of a hub model
     #[arg(long)]
     pub revision: Option<String>,
-    /// What requests call the model [default: the last part of its name, without .gguf]
+    /// What requests call the base model [default: the last part of its name, without .gguf]
     #[arg(long, value_name = "ID", alias = "model_id")]
     pub model_id: Option<String>,
     /// System message of conversations without one [default: the one the adapter was trained with, else the template's own]
@@ -56,9 +55,9 @@ pub struct Args {
     /// Use --system even if the adapter was trained with another one
     #[arg(long, alias = "force_system")]
     pub force_system: bool,
-    /// How the weights are kept
-    #[arg(long, value_enum, default_value_t)]
-    pub dtype: Precision,
+    /// How the model is kept and run
+    #[command(flatten)]
+    pub inference: InferenceArgs,
     /// Address to listen at; others than this machine's own let other machines in
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub host: IpAddr,
@@ -99,35 +98,28 @@ pub struct Args {
     pub drain: u64,
 }
 
-/// How weights are kept; the arithmetic is f32.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32 bits
-    #[default]
-    #[value(alias = "float32")]
-    F32,
-    /// 16 bits, with f32's range
-    #[value(alias = "bfloat16")]
-    Bf16,
-}
-
 impl Args {
-    pub(crate) fn model(&self) -> ModelSpec {
-        let adapter = self
-            .adapter_dir
-            .as_ref()
-            .map(|dir| dir.display().to_string());
+    /// The model with each of the adapters that are asked for.
+    pub(crate) fn models(&self) -> Vec<ModelSpec> {
+        if self.adapter_dir.is_empty() {
+            return vec![self.model(None)];
+        }
+        self.adapter_dir
+            .iter()
+            .map(|dir| self.model(Some(dir)))
+            .collect()
+    }
+
+    fn model(&self, adapter: Option<&Path>) -> ModelSpec {
+        let folder = adapter.map(|dir| dir.display().to_string());
         let base = self.base_model.clone().filter(|_| adapter.is_none());
-        let named = self.model_name.clone().or(base).or(adapter);
+        let named = self.model_name.clone().or(base).or(folder);
         ModelSpec {
             model_name: named.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
             base_model: self.base_model.clone(),
-            adapter_dir: self.adapter_dir.clone(),
+            adapter_dir: adapter.map(Path::to_path_buf),
             revision: self.revision.clone(),
-            dtype: match self.dtype {
-                Precision::F32 => DType::F32,
-                Precision::Bf16 => DType::BF16,
-            },
+            dtype: DType::F32,
         }
     }
 

@@ -70,7 +70,7 @@ use std::net::TcpListener;
 use stage::StageError;
 
 pub use app::Settings;
-pub use args::{Args, Precision};
+pub use args::Args;
 pub use keys::Keys;
 pub use models::{ModelName, Models};
 pub use server::Server;
@@ -99,7 +99,7 @@ pub fn run(args: &Args) -> Result<(), StageError> {
     }
     let (models, model) = load::load(args)?;
     let ids: Vec<String> = models.names.iter().map(|name| name.id.clone()).collect();
-    let server = Server::start(listener, models, settings, move |worker| worker.run(&model))?;
+    let server = Server::start(listener, models, settings, move |worker| worker.run(model))?;
     server.stop_on_signals();
     server::say(&format!("answering as {}; Ctrl-C ends", ids.join(", ")));
     stage::emit(&format!("http://{}", server.address()))?;

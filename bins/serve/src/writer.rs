@@ -1,6 +1,6 @@
 //! Tokens to text that may be shown: whole characters, and nothing of a stop string.
 
-use chat_prompt::{ChatTokenizer, Prompter, TextStream};
+use chat_prompt::{ChatTokenizer, Prompter, StopText, TextStream};
 use smollm_model::FinishReason;
 
 use crate::api_error::ApiError;
@@ -31,11 +31,10 @@ pub(crate) struct Token {
 pub(crate) struct Writer<'a> {
     tokenizer: &'a ChatTokenizer,
     stream: TextStream<'a>,
-    stops: &'a [String],
+    stop: StopText,
     logprobs: bool,
-    /// Text that may be the beginning of a stop string.
-    held: String,
-    /// Characters given out.
+    /// Characters so far, and how many of them were given out.
+    said: usize,
     given: usize,
     /// Tokens whose text is not given out yet.
     tokens: Vec<Token>,
@@ -44,13 +43,13 @@ pub(crate) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(prompter: &'a Prompter, stops: &'a [String], logprobs: bool) -> Self {
+    pub(crate) fn new(prompter: &'a Prompter, stops: &[String], logprobs: bool) -> Self {
         Self {
             tokenizer: prompter.tokenizer(),
             stream: prompter.stream(),
-            stops,
+            stop: StopText::new(stops),
             logprobs,
-            held: String::new(),
+            said: 0,
             given: 0,
             tokens: Vec::new(),
             count: 0,
@@ -63,75 +62,57 @@ impl<'a> Writer<'a> {
             Told::Token { id, logprob, top } => {
                 self.count += 1;
                 if self.logprobs {
-                    let bytes = |id| self.tokenizer.token_bytes(id).unwrap_or_default();
-                    self.tokens.push(Token {
-                        bytes: bytes(id),
-                        logprob,
-                        top: top
-                            .into_iter()
-                            .map(|(id, logprob)| (bytes(id), logprob))
-                            .collect(),
-                        offset: self.given + self.held.chars().count(),
-                    });
+                    self.keep(id, logprob, top);
                 }
                 let text = self.stream.push(id).map_err(broken)?;
-                self.held.push_str(&text);
-                Ok(self.release(false))
+                Ok(self.release(&text, None))
             }
             Told::End(reason) => {
                 let text = self.stream.finish().map_err(broken)?;
-                self.held.push_str(&text);
-                let mut piece = self.release(true);
-                piece.ended.get_or_insert(match reason {
-                    FinishReason::Stop => "stop",
-                    FinishReason::Length => "length",
-                    FinishReason::Cancelled => "cancelled",
-                });
-                Ok(piece)
+                Ok(self.release(&text, Some(reason)))
             }
             Told::Failed(message) => Err(ApiError::internal(message)),
         }
     }
 
-    fn release(&mut self, last: bool) -> Piece {
-        let stop = self
-            .stops
-            .iter()
-            .filter_map(|stop| self.held.find(stop))
-            .min();
-        let end = match stop {
-            Some(at) => at,
-            None if last => self.held.len(),
-            None => self.held.len() - longest_beginning(&self.held, self.stops),
-        };
-        let text: String = self.held.drain(..end).collect();
+    fn keep(&mut self, id: u32, logprob: f64, top: Vec<(u32, f64)>) {
+        let bytes = |id| self.tokenizer.token_bytes(id).unwrap_or_default();
+        self.tokens.push(Token {
+            bytes: bytes(id),
+            logprob,
+            top: top
+                .into_iter()
+                .map(|(id, logprob)| (bytes(id), logprob))
+                .collect(),
+            offset: self.said,
+        });
+    }
+
+    /// What may be shown after `text`, which is the last if there is an `end`.
+    fn release(&mut self, text: &str, end: Option<FinishReason>) -> Piece {
+        self.said += text.chars().count();
+        let mut text = self.stop.push(text);
+        let stopped = self.stop.is_stopped();
+        if end.is_some() && !stopped {
+            text += &self.stop.finish();
+        }
         self.given += text.chars().count();
-        // A token goes with the text it begins in; the last ones may have none of their own.
-        let whole = last && stop.is_none();
-        let known = self
-            .tokens
-            .iter()
-            .take_while(|token| whole || token.offset < self.given);
-        let known = known.count();
+        // A token goes with the text that it begins in; the last ones may have none of their own.
+        let all = end.is_some() && !stopped;
+        let shown = |token: &&Token| all || token.offset < self.given;
+        let shown = self.tokens.iter().take_while(shown).count();
         Piece {
             text,
-            tokens: self.tokens.drain(..known).collect(),
-            ended: stop.map(|_| "stop"),
+            tokens: self.tokens.drain(..shown).collect(),
+            ended: match end {
+                _ if stopped => Some("stop"),
+                None => None,
+                Some(FinishReason::Stop) => Some("stop"),
+                Some(FinishReason::Length) => Some("length"),
+                Some(FinishReason::Cancelled) => Some("cancelled"),
+            },
         }
     }
-}
-
-/// Length in bytes of the longest end of `text` that a stop string begins with.
-fn longest_beginning(text: &str, stops: &[String]) -> usize {
-    let most = stops.iter().map(String::len).max().unwrap_or(0);
-    let from = text.len() - text.len().min(most.saturating_sub(1));
-    let mut ends = (from..text.len()).filter_map(|at| text.get(at..));
-    ends.find(|end| {
-        stops
-            .iter()
-            .any(|stop| stop.len() > end.len() && stop.starts_with(end))
-    })
-    .map_or(0, str::len)
 }
 
 fn broken(error: impl std::fmt::Display) -> ApiError {

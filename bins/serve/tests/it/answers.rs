@@ -80,7 +80,10 @@ fn draws_follow_from_the_seed() {
     let contents = |body: &Value| -> Vec<Value> {
         let reply = chat(rig.address, body).json();
         let choices = reply["choices"].as_array().unwrap().clone();
-        choices.iter().map(|choice| choice["message"]["content"].clone()).collect()
+        choices
+            .iter()
+            .map(|choice| choice["message"]["content"].clone())
+            .collect()
     };
     let first = contents(&body);
     assert_eq!(first.len(), 3);
@@ -106,7 +109,9 @@ fn stop_strings_end_an_answer_and_are_not_in_it() {
         let response = chat(rig.address, &body);
         assert_eq!(response.content(), until);
         assert_eq!(response.json()["choices"][0]["finish_reason"], "stop");
-        let told = response.json()["usage"]["completion_tokens"].as_u64().unwrap();
+        let told = response.json()["usage"]["completion_tokens"]
+            .as_u64()
+            .unwrap();
         assert!(told < 24, "{told}");
     }
     // One that never comes changes nothing.
@@ -124,8 +129,14 @@ fn log_probabilities_are_those_of_the_tokens() {
     body["top_logprobs"] = json!(3);
     let response = chat(rig.address, &body);
     let reply = response.json();
-    let tokens = reply["choices"][0]["logprobs"]["content"].as_array().unwrap().clone();
-    assert_eq!(tokens.len() as u64, reply["usage"]["completion_tokens"].as_u64().unwrap());
+    let tokens = reply["choices"][0]["logprobs"]["content"]
+        .as_array()
+        .unwrap()
+        .clone();
+    assert_eq!(
+        tokens.len() as u64,
+        reply["usage"]["completion_tokens"].as_u64().unwrap()
+    );
     let mut bytes: Vec<u8> = Vec::new();
     for token in &tokens {
         let own = token["bytes"].as_array().unwrap();
@@ -133,7 +144,10 @@ fn log_probabilities_are_those_of_the_tokens() {
         let top = token["top_logprobs"].as_array().unwrap();
         assert_eq!(top.len(), 3);
         // Greedy: the chosen token is the most likely one.
-        assert_eq!((&top[0]["bytes"], &top[0]["logprob"]), (&token["bytes"], &token["logprob"]));
+        assert_eq!(
+            (&top[0]["bytes"], &top[0]["logprob"]),
+            (&token["bytes"], &token["logprob"])
+        );
         assert!(token["logprob"].as_f64().unwrap() <= 0.0);
     }
     assert_eq!(String::from_utf8_lossy(&bytes), response.content());
@@ -156,20 +170,38 @@ fn completions_go_on_from_text_and_from_ids() {
     assert_eq!(one["object"], "text_completion");
     assert_eq!(one["choices"], complete(json!(ids(text)))["choices"]);
     let two = complete(json!([text, other]));
-    assert_eq!(two["choices"], complete(json!([ids(text), ids(other)]))["choices"]);
+    assert_eq!(
+        two["choices"],
+        complete(json!([ids(text), ids(other)]))["choices"]
+    );
     assert_eq!(two["choices"][0], one["choices"][0]);
     assert_eq!(two["choices"][1]["index"], 1);
-    assert_eq!(two["usage"]["prompt_tokens"], ids(text).len() + ids(other).len());
+    assert_eq!(
+        two["usage"]["prompt_tokens"],
+        ids(text).len() + ids(other).len()
+    );
 
     // 16 tokens, as the OpenAI API has it; each stands where its offset says.
     let choice = &one["choices"][0];
     let tokens = choice["logprobs"]["tokens"].as_array().unwrap();
-    assert_eq!((tokens.len(), &choice["finish_reason"]), (16, &json!("length")));
+    assert_eq!(
+        (tokens.len(), &choice["finish_reason"]),
+        (16, &json!("length"))
+    );
     let said = choice["text"].as_str().unwrap();
-    for (token, offset) in tokens.iter().zip(choice["logprobs"]["text_offset"].as_array().unwrap()) {
+    for (token, offset) in tokens
+        .iter()
+        .zip(choice["logprobs"]["text_offset"].as_array().unwrap())
+    {
         let token = token.as_str().unwrap();
-        let from: String = said.chars().skip(offset.as_u64().unwrap() as usize).collect();
-        assert!(token.starts_with("bytes:") || from.starts_with(token), "{token:?} in {said:?}");
+        let from: String = said
+            .chars()
+            .skip(offset.as_u64().unwrap() as usize)
+            .collect();
+        assert!(
+            token.starts_with("bytes:") || from.starts_with(token),
+            "{token:?} in {said:?}"
+        );
     }
 }
 
@@ -177,7 +209,12 @@ fn completions_go_on_from_text_and_from_ids() {
 fn models_health_and_metrics_are_told() {
     let rig = Rig::new();
     let list = get(rig.address, "/v1/models").json();
-    let ids: Vec<&Value> = list["data"].as_array().unwrap().iter().map(|m| &m["id"]).collect();
+    let ids: Vec<&Value> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| &m["id"])
+        .collect();
     assert_eq!(ids, ["tiny", "hub/terse"]);
     assert_eq!(list["data"][0]["object"], "model");
     for path in ["/v1/models/hub/terse", "/v1/models/hub%2Fterse"] {
@@ -191,9 +228,15 @@ fn models_health_and_metrics_are_told() {
     for (name, value) in [
         ("smoltune_requests_total{route=\"chat\",code=\"200\"}", 1.0),
         ("smoltune_prompt_tokens_total", number("prompt_tokens")),
-        ("smoltune_generated_tokens_total", number("completion_tokens")),
+        (
+            "smoltune_generated_tokens_total",
+            number("completion_tokens"),
+        ),
         ("smoltune_time_to_first_token_seconds_count", 1.0),
-        ("smoltune_time_per_token_seconds_count", number("completion_tokens") - 1.0),
+        (
+            "smoltune_time_per_token_seconds_count",
+            number("completion_tokens") - 1.0,
+        ),
         ("smoltune_answers_waiting", 0.0),
     ] {
         assert_eq!(rig.metric(name), value, "{name}");

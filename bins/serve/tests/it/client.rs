@@ -30,7 +30,10 @@ impl Response {
     /// The text of the only answer.
     pub(crate) fn content(&self) -> String {
         let content = &self.json()["choices"][0]["message"]["content"];
-        content.as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
+        content
+            .as_str()
+            .unwrap_or_else(|| panic!("{self:?}"))
+            .to_owned()
     }
 }
 
@@ -42,13 +45,17 @@ pub(crate) fn written(method: &str, path: &str, headers: &str, body: &str) -> St
         "Content-Type: application/json\r\n"
     };
     let length = body.len();
-    format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{kind}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: test\r\n{kind}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
 }
 
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     // A test that hangs is worse than one that fails.
-    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_mins(1)))
+        .unwrap();
     stream
 }
 
@@ -98,14 +105,22 @@ fn read_head(reader: &mut impl BufRead) -> (u16, String) {
         }
         head.push_str(&line);
     }
-    let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok());
-    (status.unwrap_or_else(|| panic!("no status in {head:?}")), head)
+    let status = head
+        .split_whitespace()
+        .nth(1)
+        .and_then(|code| code.parse().ok());
+    (
+        status.unwrap_or_else(|| panic!("no status in {head:?}")),
+        head,
+    )
 }
 
 fn read_chunk(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
-    let length = usize::from_str_radix(line.trim(), 16).ok().filter(|length| *length > 0)?;
+    let length = usize::from_str_radix(line.trim(), 16)
+        .ok()
+        .filter(|length| *length > 0)?;
     let mut chunk = vec![0; length + 2];
     reader.read_exact(&mut chunk).ok()?;
     chunk.truncate(length);
@@ -143,7 +158,10 @@ impl Events {
     pub(crate) fn all(self) -> Vec<Value> {
         let mut events: Vec<String> = self.collect();
         assert_eq!(events.pop().as_deref(), Some("[DONE]"), "{events:?}");
-        events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()
+        events
+            .iter()
+            .map(|event| serde_json::from_str(event).unwrap())
+            .collect()
     }
 }
 
@@ -153,8 +171,13 @@ impl Iterator for Events {
     /// What stands after `data:` in the next event. (The server writes each event as one chunk.)
     fn next(&mut self) -> Option<String> {
         let event = String::from_utf8(read_chunk(&mut self.0)?).unwrap();
-        let data = event.strip_prefix("data: ").and_then(|data| data.strip_suffix("\n\n"));
-        Some(data.unwrap_or_else(|| panic!("no event: {event:?}")).to_owned())
+        let data = event
+            .strip_prefix("data: ")
+            .and_then(|data| data.strip_suffix("\n\n"));
+        Some(
+            data.unwrap_or_else(|| panic!("no event: {event:?}"))
+                .to_owned(),
+        )
     }
 }
 
@@ -162,6 +185,10 @@ impl Iterator for Events {
 pub(crate) fn text_of(chunks: &[Value], index: usize) -> String {
     let choices = chunks.iter().filter_map(|chunk| chunk["choices"].get(0));
     let own = choices.filter(|choice| choice["index"] == index);
-    own.filter_map(|choice| choice["delta"]["content"].as_str().or(choice["text"].as_str()))
-        .collect()
+    own.filter_map(|choice| {
+        choice["delta"]["content"]
+            .as_str()
+            .or(choice["text"].as_str())
+    })
+    .collect()
 }

@@ -14,7 +14,9 @@ fn connections_that_do_nothing_hold_nobody_up() {
     let half: Vec<TcpStream> = (0..200)
         .map(|_| {
             let mut stream = connect(rig.address);
-            stream.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nHost: te").unwrap();
+            stream
+                .write_all(b"POST /v1/chat/completions HTTP/1.1\r\nHost: te")
+                .unwrap();
             stream
         })
         .collect();

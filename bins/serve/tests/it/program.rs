@@ -23,10 +23,21 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 fn start(command: &mut Command) -> Program {
-    let mut child = command.args(["--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .args(["--port", "0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("http://").unwrap().parse().unwrap();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let address = line
+        .trim()
+        .strip_prefix("http://")
+        .unwrap()
+        .parse()
+        .unwrap();
     Program { child, address }
 }
 
@@ -40,7 +51,13 @@ fn it_says_where_it_is_and_ends_at_a_signal() {
         let mut stream = Events::chat(program.address, &ask("Name a bird.", 400));
         stream.next();
         let pid = program.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         stream.all();
         assert!(program.child.wait().unwrap().success());
     }
@@ -54,9 +71,13 @@ fn keys_come_from_a_file_or_the_environment() {
     let mut from_file = command(&["--api-key-file", file.to_str().unwrap()]);
     let mut from_environment = command(&[]);
     from_environment.env("SMOLTUNE_API_KEY", "in-the-environment");
-    for (command, key) in [(&mut from_file, "in-the-file"), (&mut from_environment, "in-the-environment")] {
+    for (command, key) in [
+        (&mut from_file, "in-the-file"),
+        (&mut from_environment, "in-the-environment"),
+    ] {
         let mut program = start(command);
-        let status = |headers: &str| raw(program.address, &written("GET", "/v1/models", headers, "")).status;
+        let status =
+            |headers: &str| raw(program.address, &written("GET", "/v1/models", headers, "")).status;
         assert_eq!(status(""), 401);
         assert_eq!(status(&format!("Authorization: Bearer {key}\r\n")), 200);
         program.child.kill().unwrap();
@@ -74,7 +95,11 @@ fn what_cannot_be_done_is_told_at_once() {
     for (arguments, code, word) in [
         (vec!["--port", &port], 1, "cannot listen"),
         (vec!["--batch-size", "0"], 2, "--batch-size is 0"),
-        (vec!["--api-key-file", empty.to_str().unwrap()], 3, "holds no key"),
+        (
+            vec!["--api-key-file", empty.to_str().unwrap()],
+            3,
+            "holds no key",
+        ),
         (vec!["--api-key-file", "none"], 3, "cannot read none"),
     ] {
         let out = command(&[]).args(&arguments).output().unwrap();

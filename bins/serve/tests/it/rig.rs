@@ -145,7 +145,9 @@ impl Rig {
     /// A number of `/metrics`.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = crate::client::get(self.address, "/metrics").body;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
@@ -183,5 +185,9 @@ pub(crate) fn expected(messages: &[Message], max_new_tokens: usize) -> (String, 
         std::ops::ControlFlow::Continue(())
     });
     let ids = answers.unwrap().remove(0).ids;
-    (loaded.prompter.decode(&ids, true).unwrap(), tokens, ids.len())
+    (
+        loaded.prompter.decode(&ids, true).unwrap(),
+        tokens,
+        ids.len(),
+    )
 }

@@ -25,22 +25,36 @@ fn a_stream_is_the_whole_answer_in_pieces() {
     body["stream_options"] = json!({"include_usage": true});
     let mut chunks = Events::chat(rig.address, &body).all();
     let usage = chunks.pop().unwrap();
-    assert_eq!((&usage["choices"], &usage["usage"]), (&json!([]), &whole["usage"]));
+    assert_eq!(
+        (&usage["choices"], &usage["usage"]),
+        (&json!([]), &whole["usage"])
+    );
     for index in 0..2 {
         let choice = &whole["choices"][index];
         assert_eq!(text_of(&chunks, index), choice["message"]["content"]);
-        let own = chunks.iter().map(|chunk| &chunk["choices"][0]).filter(|c| c["index"] == index);
+        let own = chunks
+            .iter()
+            .map(|chunk| &chunk["choices"][0])
+            .filter(|c| c["index"] == index);
         let own: Vec<&Value> = own.collect();
         let delta = json!({"role": "assistant", "content": "", "refusal": null});
         assert_eq!(own[0]["delta"], delta);
         let last = own.last().unwrap();
-        assert_eq!((&last["delta"], &last["finish_reason"]), (&json!({}), &choice["finish_reason"]));
-        let logprobs = own.iter().filter_map(|c| c["logprobs"]["content"].as_array()).flatten();
+        assert_eq!(
+            (&last["delta"], &last["finish_reason"]),
+            (&json!({}), &choice["finish_reason"])
+        );
+        let logprobs = own
+            .iter()
+            .filter_map(|c| c["logprobs"]["content"].as_array())
+            .flatten();
         let logprobs: Vec<Value> = logprobs.cloned().collect();
         assert_eq!(json!(logprobs), choice["logprobs"]["content"]);
     }
     assert!(chunks.iter().all(|chunk| {
-        chunk["object"] == "chat.completion.chunk" && chunk["id"] == usage["id"] && chunk["usage"].is_null()
+        chunk["object"] == "chat.completion.chunk"
+            && chunk["id"] == usage["id"]
+            && chunk["usage"].is_null()
     }));
 }
 
@@ -53,7 +67,9 @@ fn completions_stream_too() {
     for index in 0..2 {
         assert_eq!(text_of(&chunks, index), whole["choices"][index]["text"]);
     }
-    let ends = chunks.iter().filter(|chunk| chunk["choices"][0]["finish_reason"] == "length");
+    let ends = chunks
+        .iter()
+        .filter(|chunk| chunk["choices"][0]["finish_reason"] == "length");
     assert_eq!(ends.count(), 2);
     assert!(chunks.iter().all(|chunk| chunk.get("usage").is_none()));
 }
@@ -66,7 +82,10 @@ fn sixty_four_streams_at_once_are_each_as_alone() {
     let streams: Vec<_> = (0..64)
         .map(|i| thread::spawn(move || Events::chat(address, &question(i)).all()))
         .collect();
-    let together: Vec<String> = streams.into_iter().map(|s| text_of(&s.join().unwrap(), 0)).collect();
+    let together: Vec<String> = streams
+        .into_iter()
+        .map(|s| text_of(&s.join().unwrap(), 0))
+        .collect();
     for (i, text) in together.iter().enumerate() {
         assert_eq!(*text, chat(rig.address, &question(i)).content());
     }
@@ -104,7 +123,12 @@ fn a_client_that_goes_away_before_its_whole_answer_frees_its_slot() {
     rig.gate.close();
     let address = rig.address;
     let stream = crate::client::connect(address);
-    let text = crate::client::written("POST", "/v1/chat/completions", "", &ask("Name a bird.", 400).to_string());
+    let text = crate::client::written(
+        "POST",
+        "/v1/chat/completions",
+        "",
+        &ask("Name a bird.", 400).to_string(),
+    );
     std::io::Write::write_all(&mut &stream, text.as_bytes()).unwrap();
     rig.handed(1);
     stream.shutdown(Shutdown::Both).unwrap();
@@ -130,7 +154,10 @@ fn a_client_that_reads_nothing_is_let_go_and_holds_nobody_up() {
     let connections = || rig.metric("smoltune_connections");
     // What asks for the metrics is a connection too.
     rig.until("smoltune_connections", 1.0);
-    assert_eq!((connections(), rig.metric("smoltune_answers_running")), (1.0, 0.0));
+    assert_eq!(
+        (connections(), rig.metric("smoltune_answers_running")),
+        (1.0, 0.0)
+    );
     assert_eq!(get(rig.address, "/health").status, 200);
     lazy.connection().shutdown(Shutdown::Both).unwrap();
 }
