@@ -1,6 +1,6 @@
 //! As little of an HTTP client as the tests need, over plain TCP, so that it can misbehave.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 

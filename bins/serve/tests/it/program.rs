@@ -1,10 +1,17 @@
 //! The program itself.
 
 use std::io::{BufRead as _, BufReader};
+use std::ops::ControlFlow;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use chat_prompt::Message;
+use loader::{Adapter, ModelSpec, Opened};
+use serde_json::json;
+use smollm_model::{GenerationConfig, PackedOptions, generate};
 
 use crate::answers::ask;
-use crate::client::{Events, chat, raw, written};
+use crate::client::{Events, chat, get, raw, written};
 
 struct Program {
     child: Child,
@@ -107,4 +114,63 @@ fn what_cannot_be_done_is_told_at_once() {
         assert_eq!(out.status.code(), Some(code), "{arguments:?}: {told}");
         assert!(told.contains(word), "{arguments:?}: {told}");
     }
+}
+
+/// What the packed model answers, with or without its adapter.
+fn packed(opened: &[&Opened], adapter: Option<usize>) -> String {
+    let mut model = loader::pack(opened, PackedOptions::default()).unwrap();
+    let prompter = opened[0].prompter();
+    let prompt = prompter
+        .encode_chat(&[Message::user("Name a bird.")], true)
+        .unwrap();
+    let config = GenerationConfig {
+        max_new_tokens: 16,
+        stop_ids: loader::stop_ids(prompter, opened[0].config(), false),
+        adapter,
+        ..GenerationConfig::default()
+    };
+    let answers = generate(&mut model, &[prompt], &config, &mut |_| {
+        ControlFlow::Continue(())
+    });
+    prompter.decode(&answers.unwrap()[0].ids, true).unwrap()
+}
+
+#[test]
+fn the_base_and_each_adapter_are_models_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("r8");
+    let mut adapter = Adapter::load(fixture("goldens/lora_step").as_ref()).unwrap();
+    adapter.set_base_model(None, None);
+    adapter.save(&folder).unwrap();
+    let mut spec = ModelSpec::new(&fixture("tiny-model"));
+    let base = loader::open(&spec).unwrap();
+    spec.adapter_dir = Some(folder.clone());
+    let tuned = loader::open(&spec).unwrap();
+
+    let mut program = start(&mut command(&["--adapter", folder.to_str().unwrap()]));
+    let list = get(program.address, "/v1/models").json();
+    assert_eq!(
+        (&list["data"][0]["id"], &list["data"][0]["parent"]),
+        (&json!("tiny"), &json!(null))
+    );
+    assert_eq!(
+        (&list["data"][1]["id"], &list["data"][1]["parent"]),
+        (&json!("r8"), &json!("tiny"))
+    );
+    let address = program.address;
+    let say = |model: &str| {
+        let mut body = ask("Name a bird.", 16);
+        body["model"] = json!(model);
+        thread::spawn(move || chat(address, &body).content())
+    };
+    let said = [say("tiny"), say("r8"), say("tiny"), say("r8")].map(|one| one.join().unwrap());
+    let expected = [
+        packed(&[&base, &tuned], None),
+        packed(&[&base, &tuned], Some(0)),
+    ];
+    assert_ne!(expected[0], expected[1]);
+    assert_eq!(said[..2], expected);
+    assert_eq!(said[2..], expected);
+    program.child.kill().unwrap();
+    program.child.wait().unwrap();
 }
