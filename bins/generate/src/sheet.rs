@@ -78,18 +78,14 @@ pub(crate) fn complete<S: Sheet, D: Decoder>(
     decoder: D,
     limits: EngineLimits,
 ) -> Result<(usize, f64), StageError> {
-    let missing: Vec<Vec<usize>> = jobs.iter().map(|job| job.missing().collect()).collect();
+    let places = places(jobs);
     let (sheets, mut files): (Vec<&S>, Vec<&mut Answers<S::Record>>) = jobs
         .iter_mut()
         .map(|job| (&job.sheet, &mut job.answers))
         .unzip();
-    let places: Vec<(usize, usize)> = missing
-        .iter()
-        .enumerate()
-        .flat_map(|(job, missing)| missing.iter().map(move |at| (job, *at)))
-        .collect();
     let started = Instant::now();
     let progress = Progress::new("answering", places.len() as u64);
+    // What cannot be answered is written down already, so a task's number is that of its place.
     let tasks = places
         .iter()
         .filter_map(|(job, at)| sheets[*job].task(*at).ok());
@@ -115,6 +111,15 @@ pub(crate) fn complete<S: Sheet, D: Decoder>(
         return Err(interruption(jobs));
     }
     Ok((tokens, started.elapsed().as_secs_f64()))
+}
+
+/// Every job's number with each of its positions that are to be answered now.
+fn places<S: Sheet>(jobs: &[Job<S>]) -> Vec<(usize, usize)> {
+    let of_job = |(number, job): (usize, &'_ Job<S>)| {
+        let missing: Vec<usize> = job.missing().collect();
+        missing.into_iter().map(move |at| (number, at))
+    };
+    jobs.iter().enumerate().flat_map(of_job).collect()
 }
 
 fn interruption<S: Sheet>(jobs: &[Job<S>]) -> StageError {

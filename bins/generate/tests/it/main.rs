@@ -91,7 +91,7 @@ fn other_work_is_not_mixed_in() {
     answer(&args(&out, &["--limit", "2"])).unwrap();
     for (more, hint) in [
         (["--max_prompt_len", "99"], "max_prompt_len 1024 (now 99)"),
-        (["--dtype", "bf16"], "dtype \"f32\" (now \"bf16\")"),
+        (["--dtype", "bf16"], "dtype \"stored\" (now \"bf16\")"),
         (
             ["--compat", "original"],
             "compat \"none\" (now \"original\")",
