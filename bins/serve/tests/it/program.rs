@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -139,7 +140,7 @@ fn packed(opened: &[&Opened], adapter: Option<usize>) -> String {
 fn the_base_and_each_adapter_are_models_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("r8");
-    let mut adapter = Adapter::load(fixture("goldens/lora_step").as_ref()).unwrap();
+    let mut adapter = Adapter::load(Path::new(&fixture("goldens/lora_step"))).unwrap();
     adapter.set_base_model(None, None);
     adapter.save(&folder).unwrap();
     let mut spec = ModelSpec::new(&fixture("tiny-model"));
