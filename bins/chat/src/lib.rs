@@ -19,8 +19,7 @@ mod voices;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-use loader::{DEFAULT_MODEL, DType, ModelSpec};
+use loader::{DEFAULT_MODEL, DType, InferenceArgs, ModelSpec};
 use stage::StageError;
 
 use conversation::Conversation;
@@ -71,21 +70,9 @@ pub struct Args {
     /// Seed of the draws
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub seed: u64,
-    /// How the weights are kept
-    #[arg(long, value_enum, default_value_t)]
-    pub dtype: Precision,
-}
-
-/// How weights are kept; the arithmetic is f32.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32 bits
-    #[default]
-    #[value(alias = "float32")]
-    F32,
-    /// 16 bits, with f32's range
-    #[value(alias = "bfloat16")]
-    Bf16,
+    /// How the model is kept and run
+    #[command(flatten)]
+    pub inference: InferenceArgs,
 }
 
 impl Args {
@@ -111,14 +98,7 @@ impl Args {
             base_model: self.base_model.clone(),
             adapter_dir: adapter.map(Path::to_path_buf),
             revision: self.revision.clone(),
-            dtype: self.dtype(),
-        }
-    }
-
-    fn dtype(&self) -> DType {
-        match self.dtype {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
+            dtype: DType::F32,
         }
     }
 }
@@ -136,7 +116,7 @@ pub fn run(args: &Args) -> Result<(), StageError> {
         return Err(StageError::usage("--top_p must be above 0 and at most 1"));
     }
     let voices = Voices::open(args)?;
-    let model = voices.load(args)?;
+    let mut model = voices.load(args)?;
     stop::install();
     let mut input = Input::open()?;
     if input.is_person() {
@@ -145,7 +125,7 @@ pub fn run(args: &Args) -> Result<(), StageError> {
             voices.base().description()
         ));
     }
-    let conversation = Conversation::new(&model, &voices, args)?;
+    let conversation = Conversation::new(&mut model, &voices, args)?;
     let mut session = Session::new(conversation, &voices);
     while let Some(text) = input.next(&session.prompt())? {
         if session.take(&Turn::of(&text))? == Next::End {

@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use chat_prompt::Prompter;
-use loader::{LoadError, Opened, Variants};
+use loader::smollm_model::PackedLlama;
+use loader::{LoadError, Opened};
 use stage::StageError;
 
 use crate::Args;
@@ -72,9 +73,9 @@ impl Voices {
     ///
     /// # Errors
     /// Exit code 2 if the adapters belong to different models, 3 if a weight cannot be read.
-    pub(crate) fn load(&self, args: &Args) -> Result<Variants, StageError> {
+    pub(crate) fn load(&self, args: &Args) -> Result<PackedLlama, StageError> {
         let opened: Vec<&Opened> = self.opened.iter().collect();
-        Variants::load(&opened, args.dtype()).map_err(load_error)
+        loader::pack(&opened, args.inference.options()).map_err(load_error)
     }
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use chat_prompt::Date;
 use clap::ValueEnum;
-use loader::{DEFAULT_MODEL, DType, ModelSpec};
+use loader::{DEFAULT_MODEL, DType, InferenceArgs, ModelSpec};
 use smollm_model::{EngineLimits, Sampling};
 use stage::{OrExit, StageError};
 
@@ -102,9 +102,9 @@ pub struct Args {
     /// Rows answered together; changes the speed, not the answers
     #[arg(long, value_name = "N", default_value_t = 16, aliases = ["batch_size", "bs"])]
     pub batch_size: usize,
-    /// How the weights are kept
-    #[arg(long, value_enum, default_value_t)]
-    pub dtype: Precision,
+    /// How the model is kept and run
+    #[command(flatten)]
+    pub inference: InferenceArgs,
     /// Seed of the draws; a row's draws follow from it and the row's content, whatever else is answered
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub seed: u64,
@@ -165,18 +165,6 @@ impl fmt::Display for Shard {
     }
 }
 
-/// How weights are kept; the arithmetic is f32.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32 bits
-    #[default]
-    #[value(alias = "float32")]
-    F32,
-    /// 16 bits, with f32's range
-    #[value(alias = "bfloat16")]
-    Bf16,
-}
-
 /// What the files hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -222,14 +210,7 @@ impl Args {
             base_model: self.base_model.clone(),
             adapter_dir: adapter.map(Path::to_path_buf),
             revision: self.revision.clone(),
-            dtype: self.dtype(),
-        }
-    }
-
-    pub(crate) fn dtype(&self) -> DType {
-        match self.dtype {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
+            dtype: DType::F32,
         }
     }
 

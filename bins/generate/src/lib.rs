@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use stage::{Manifest, StageError, interrupt};
 
-pub use args::{Args, Compat, Format, Precision, Shard};
+pub use args::{Args, Compat, Format, Shard};
 pub use record::{Prediction, TokenLogprob};
 
 use answers::{Answers, Asked};
@@ -227,9 +227,9 @@ fn work_off<S: Sheet>(
             args.max_new_tokens
         ));
     }
-    let model = variants::load(variants, args.dtype())?;
-    let spent = sheet::complete(jobs, &model, args.limits())?;
-    check::alone(jobs, args.check_batch, &model)?;
+    let mut model = variants::load(variants, args.inference.options())?;
+    let spent = sheet::complete(jobs, &mut model, args.limits())?;
+    check::alone(jobs, args.check_batch, &mut model)?;
     Ok(spent)
 }
 

@@ -74,7 +74,7 @@ fn settings(args: &Args, opened: &Opened) -> Manifest {
         .argument("max_prompt_len", args.max_prompt_len)
         .argument("max_new_tokens", args.max_new_tokens)
         .argument("temperature", args.temperature)
-        .argument("dtype", format!("{:?}", args.dtype).to_lowercase())
+        .argument("dtype", args.inference.describe())
         .argument("compat", compat);
     if let Some(system) = opened.prompter().system() {
         manifest = manifest.argument(SYSTEM_ARGUMENT, system);

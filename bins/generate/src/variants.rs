@@ -5,7 +5,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use loader::{DType, LoadError, Opened, Variants};
+use loader::smollm_model::{PackedLlama, PackedOptions};
+use loader::{LoadError, Opened};
 use stage::StageError;
 
 use crate::args::Args;
@@ -66,9 +67,12 @@ pub(crate) fn open(args: &Args) -> Result<Vec<Variant>, StageError> {
 ///
 /// # Errors
 /// Exit code 2 if the adapters belong to different models, 3 if a weight cannot be read.
-pub(crate) fn load(variants: &[Variant], dtype: DType) -> Result<Variants, StageError> {
+pub(crate) fn load(
+    variants: &[Variant],
+    options: PackedOptions,
+) -> Result<PackedLlama, StageError> {
     let opened: Vec<&Opened> = variants.iter().map(|variant| &variant.opened).collect();
-    Variants::load(&opened, dtype).map_err(load_error)
+    loader::pack(&opened, options).map_err(load_error)
 }
 
 fn load_error(error: LoadError) -> StageError {

@@ -54,6 +54,8 @@ enum Command {
     Chat(chat::Args),
     /// Write a model with its adapter merged in
     Export(export::Args),
+    /// Measure how fast a model reads prompts and answers
+    Bench(bench::Args),
     /// Do it all from one smoltune.toml: prepare, answer, train, answer again, compare
     Run(run::Args),
     /// Do it all with nothing prepared, in a few minutes
@@ -73,6 +75,7 @@ fn dispatch(command: &Command) -> Result<(), StageError> {
         Command::Compare(args) => compare::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Export(args) => export::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Run(args) => run::run(args),
         Command::Quickstart(args) => quickstart::run(args),
     }

@@ -33,6 +33,7 @@
 
 mod choose;
 mod error;
+mod inference;
 mod opened;
 mod stop;
 mod variants;
@@ -41,12 +42,13 @@ use std::path::{Path, PathBuf};
 
 pub use candle_core::{DType, Tensor};
 pub use error::LoadError;
+pub use inference::{InferenceArgs, KvPrecision, Precision, Quantization};
 pub use lora::{Adapter, detach};
 pub use opened::{Loaded, Opened};
 /// Runs what was loaded.
 pub use smollm_model;
 pub use stop::{END_OF_TEXT, END_OF_TURN, stop_ids};
-pub use variants::{Variants, variant_names};
+pub use variants::{pack, variant_names};
 
 /// The model that stages take when none is named.
 pub const DEFAULT_MODEL: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";

@@ -7,6 +7,20 @@ use candle_core::{DType, Tensor};
 use smollm_model::{Llama, LowRank, Projection};
 
 impl Adapter {
+    /// The updates of all sites, without dropout, in a fixed order.
+    pub fn updates(&self) -> impl Iterator<Item = (usize, Projection, LowRank)> {
+        let scale = self.config().scale();
+        self.pairs().map(move |(site, pair)| {
+            let update = LowRank {
+                a: pair.a.clone(),
+                b: pair.b.clone(),
+                scale,
+                dropout: 0.0,
+            };
+            (site.layer, site.projection, update)
+        })
+    }
+
     /// Hangs the adapter beside the frozen weights, for inference: `y = W x + scale * B A x`.
     ///
     /// Replaces whatever adapter the model carried.

@@ -21,7 +21,15 @@ fn fixture(name: &str) -> Vec<u8> {
 static WEIGHTS: LazyLock<Victim<'static>> = LazyLock::new(|| {
     let bytes = Vec::leak(fixture(WEIGHTS_FILE));
     let header = 8 + usize::from_le_bytes(*bytes.first_chunk().unwrap());
-    let targets = ["shape", "data_offsets", "dtype", "F32", "layers.0", "layers.1", "lora_A"];
+    let targets = [
+        "shape",
+        "data_offsets",
+        "dtype",
+        "F32",
+        "layers.0",
+        "layers.1",
+        "lora_A",
+    ];
     Victim::new(bytes, header, targets, vec![])
 });
 
@@ -54,8 +62,19 @@ fn absurd_configs() {
     let path = dir.path().join(CONFIG_FILE);
     let whole: Value = serde_json::from_slice(&fixture(CONFIG_FILE)).unwrap();
     let values = [
-        json!(0), json!(-1), json!(1), json!(u64::MAX), json!(0.5), json!(1e308), json!("x"),
-        json!(null), json!([]), json!({}), json!(true), json!([u64::MAX]), json!(["q_proj"]),
+        json!(0),
+        json!(-1),
+        json!(1),
+        json!(u64::MAX),
+        json!(0.5),
+        json!(1e308),
+        json!("x"),
+        json!(null),
+        json!([]),
+        json!({}),
+        json!(true),
+        json!([u64::MAX]),
+        json!(["q_proj"]),
     ];
     for key in whole.as_object().unwrap().keys() {
         for value in &values {
@@ -76,7 +95,10 @@ fn what_is_no_file_and_what_is_too_large() {
     let dir = folder();
     fs::write(dir.path().join(CONFIG_FILE), vec![b' '; (1 << 20) + 1]).unwrap();
     let text = Adapter::load(dir.path()).unwrap_err().to_string();
-    assert!(text.contains("it has 1048577 bytes, expected at most 1048576"), "{text}");
+    assert!(
+        text.contains("it has 1048577 bytes, expected at most 1048576"),
+        "{text}"
+    );
     let text = LoraConfig::read(dir.path()).unwrap_err().to_string();
     assert!(text.contains("it is not a regular file"), "{text}");
 }
@@ -88,6 +110,10 @@ fn what_is_wrong_is_said_with_the_tensor() {
     let whole = fixture(WEIGHTS_FILE);
     fs::write(&path, &whole[..whole.len() - 1]).unwrap();
     let text = Adapter::load(dir.path()).unwrap_err().to_string();
-    let parts = ["adapter_model.safetensors: the file is damaged", "tensor `base_model", "of the data"];
+    let parts = [
+        "adapter_model.safetensors: the file is damaged",
+        "tensor `base_model",
+        "of the data",
+    ];
     assert!(parts.iter().all(|part| text.contains(part)), "{text}");
 }

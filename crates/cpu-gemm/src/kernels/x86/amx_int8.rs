@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 };
 
 use super::tiles::{Config, release};
-use super::vnni::{AHEAD, head_of, prefetch, unpack};
+use super::vnni::{head_of, prefetch, unpack};
 use super::{Quantised, quantised_formats, store, with_rows};
 use crate::format::{BLOCK, Format, LANES};
 use crate::kernels::Job;
@@ -45,7 +45,8 @@ pub(crate) unsafe fn run(job: &Job) {
     for first in job.panels().step_by(PANELS) {
         let last = job.last.min(first + PANELS);
         for row in (0..job.rows()).step_by(ROWS) {
-            let rows = ROWS.min(job.rows() - row);
+            // The operand is padded to 16 rows with zeros; what is computed for them is not stored.
+            let rows = ROWS.min(job.rows() - row).next_multiple_of(4);
             // SAFETY: the caller's promise; panels and rows are the job's.
             unsafe {
                 if rows != configured {
@@ -54,7 +55,7 @@ pub(crate) unsafe fn run(job: &Job) {
                 }
                 quantised_formats!(job.format, Q => with_rows!(
                     rows,
-                    [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
+                    [4 8 12 16],
                     R => panels::<Q, R>(job, first..last, row)
                 ));
             }
@@ -85,7 +86,7 @@ unsafe fn panels<Q: Quantised, const R: usize>(
     }
 }
 
-/// One panel times `R` rows from `row` on.
+/// One panel times `R` rows from `row` on, of which the operand may have fewer.
 #[inline(always)]
 unsafe fn tile<Q: Quantised, const R: usize>(
     job: &Job,
@@ -107,7 +108,7 @@ unsafe fn tile<Q: Quantised, const R: usize>(
             let mut w = [panel; BLOCKS];
             for (i, w) in w.iter_mut().enumerate().take(count) {
                 *w = panel.add(layout.levels(b + i));
-                prefetch(w.wrapping_add(AHEAD), layout.levels);
+                prefetch::<Q>(panel.add(layout.scales(b + i)), *w);
                 if Q::FORMAT != Format::Q8_0 {
                     room.0[i] = unpack::<Q>(*w);
                     *w = room.0[i].as_ptr().cast();
@@ -127,7 +128,7 @@ unsafe fn tile<Q: Quantised, const R: usize>(
                 add::<Q, R>(head, at, stride, &dots.0[i], &mut sums);
             }
         }
-        for (r, sum) in sums.into_iter().enumerate() {
+        for (r, sum) in sums.into_iter().enumerate().take(job.rows() - row) {
             let to = job.out.add((row + r) * job.stride + p * LANES);
             store(to, sum, job.columns(p));
         }

@@ -20,7 +20,7 @@ use crate::operand::{BlockScale, INT8_BLOCK};
 const ROWS: usize = 8;
 
 /// How far ahead of its use a line of weights is asked for.
-pub(super) const AHEAD: usize = 2048;
+const AHEAD: usize = 2048;
 
 /// # Safety
 /// As for [`crate::kernels::run`], on a CPU with AVX-512 F, BW, VL and VNNI.
@@ -81,7 +81,7 @@ impl Block {
         unsafe {
             let head = panel.add(layout.scales(b));
             let levels = panel.add(layout.levels(b));
-            prefetch(levels.wrapping_add(AHEAD), layout.levels);
+            prefetch::<Q>(head, levels);
             let (scales, mins) = head_of::<Q>(head);
             Self {
                 levels: unpack::<Q>(levels),
@@ -116,13 +116,18 @@ impl Block {
     }
 }
 
-/// Asks for `bytes` bytes of weights that will be read soon.
+/// Asks for what stands as far ahead as a block that will be read soon.
 #[inline(always)]
-pub(super) fn prefetch(from: *const u8, bytes: usize) {
-    for line in (0..bytes).step_by(64) {
-        // SAFETY: prefetching needs no valid address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(line).cast()) };
-    }
+pub(super) fn prefetch<Q: Quantised>(head: *const u8, levels: *const u8) {
+    let layout = const { Q::FORMAT.layout() };
+    let lines = |from: *const u8, bytes: usize| {
+        for line in (0..bytes).step_by(64) {
+            // SAFETY: prefetching needs no valid address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD + line).cast()) };
+        }
+    };
+    lines(head, layout.head);
+    lines(levels, layout.levels);
 }
 
 /// Scales and minima of a block; without minima, zeros.

@@ -1,0 +1,80 @@
+//! The flags of every stage that answers questions: how the model is kept and run.
+
+use clap::ValueEnum;
+use smollm_model::{KvType, PackedOptions, WeightFormat};
+
+/// How the model is kept and run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
+pub struct InferenceArgs {
+    /// How the weights are kept
+    #[arg(long, value_enum, default_value_t)]
+    pub dtype: Precision,
+    /// Quantise the weights at load; takes the place of --dtype
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub quantize: Option<Quantization>,
+    /// How keys and values are kept [default: f32 for f32 weights, else bf16]
+    #[arg(long, value_enum, value_name = "TYPE", alias = "kv_dtype")]
+    pub kv_dtype: Option<KvPrecision>,
+    /// Threads [default: one for each core]; changes the speed, not the answers
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// How weights are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// As the file has them: the blocks of a quantised GGUF file, bf16, or f32
+    #[default]
+    Auto,
+    /// 32 bits, and all arithmetic in f32: the most exact, and the slowest
+    #[value(alias = "float32")]
+    F32,
+    /// 16 bits, with f32's range
+    #[value(alias = "bfloat16")]
+    Bf16,
+}
+
+/// What weights can be quantised to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Quantization {
+    /// 8 bits, and a scale for 32 weights
+    #[value(name = "q8_0", alias = "q8-0")]
+    Q8_0,
+}
+
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KvPrecision {
+    /// 32 bits
+    #[value(alias = "float32")]
+    F32,
+    /// 16 bits, with f32's range
+    #[value(alias = "bfloat16")]
+    Bf16,
+}
+
+impl InferenceArgs {
+    /// What the model is to be loaded with.
+    pub fn options(&self) -> PackedOptions {
+        PackedOptions {
+            format: match (self.quantize, self.dtype) {
+                (Some(Quantization::Q8_0), _) => WeightFormat::Q8_0,
+                (None, Precision::Auto) => WeightFormat::Stored,
+                (None, Precision::F32) => WeightFormat::F32,
+                (None, Precision::Bf16) => WeightFormat::Bf16,
+            },
+            kv: self.kv_dtype.map(|kv| match kv {
+                KvPrecision::F32 => KvType::F32,
+                KvPrecision::Bf16 => KvType::Bf16,
+            }),
+            threads: self.threads.map(usize::from),
+        }
+    }
+
+    /// What the answers depend on, for manifests.
+    pub fn describe(&self) -> String {
+        let PackedOptions { format, kv, .. } = self.options();
+        let kv = kv.map_or(String::new(), |kv| format!(", keys and values {kv:?}"));
+        format!("{format:?}{kv}").to_lowercase()
+    }
+}
