@@ -5,6 +5,10 @@
 //! exactly zero, and every sum runs over the keys in order: a query's result does not depend on the piece it is in.
 //! Formulas: [`crate::ops::attention`].
 
+// A kernel's body must be compiled with the instructions of the level that `simd::dispatch` chose, so
+// it has to be inlined into it.
+#![allow(clippy::inline_always)]
+
 use std::ops::Range;
 
 use cpu_gemm::tiles::{TileGrid, multiply_tiles};
