@@ -85,8 +85,10 @@ def chat(client):
     said = bytes(byte for token in told for byte in token.bytes)
     assert said.decode(errors="replace") == choice.message.content
 
-    with client.chat.completions.stream(model="m", messages=MESSAGES, temperature=0, max_tokens=24) as stream:
-        assert stream.get_final_completion().choices[0].message.content == choice.message.content
+    # The client's helper takes `length` for an error.
+    settings = {"model": "m", "messages": MESSAGES, "temperature": 0, "max_tokens": 24, "stop": stop}
+    with client.chat.completions.stream(**settings) as stream:
+        assert stream.get_final_completion().choices[0].message.content == cut.message.content
 
 
 def completions(client):
