@@ -64,7 +64,7 @@ pub struct Args {
     /// Port to listen at; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 8000)]
     pub port: u16,
-    /// File with API keys, one a line, of which a client must send one [default: the environment's SMOLTUNE_API_KEY, else no key]
+    /// File with API keys, one a line, of which a client must send one [default: the environment's `SMOLTUNE_API_KEY`, else no key]
     #[arg(long, value_name = "FILE", alias = "api_key_file")]
     pub api_key_file: Option<PathBuf>,
     /// Answers generated together

@@ -29,7 +29,7 @@ fn chat(dir: &Path) -> Command {
 
 /// Writes an adapter that changes what the tiny model says.
 fn adapter(dir: &Path) {
-    let mut adapter = Adapter::load(&fixture("goldens/lora_step")).unwrap();
+    let mut adapter = Adapter::load(fixture("goldens/lora_step")).unwrap();
     adapter.set_base_model(None, None);
     adapter.save(dir).unwrap();
 }
