@@ -65,7 +65,7 @@ impl Reply {
     pub(crate) fn first(&self, index: usize) -> Option<Value> {
         (self.endpoint == Endpoint::Chat).then(|| {
             let delta = json!({"role": "assistant", "content": "", "refusal": null});
-            self.chunk(json!({
+            self.chunk(&json!({
                 "index": index, "delta": delta, "logprobs": null, "finish_reason": null,
             }))
         })
@@ -109,10 +109,10 @@ impl Reply {
         }
         choice.insert("logprobs".to_owned(), logprobs);
         choice.insert("finish_reason".to_owned(), ended);
-        self.chunk(Value::Object(choice))
+        self.chunk(&Value::Object(choice))
     }
 
-    fn chunk(&self, choice: Value) -> Value {
+    fn chunk(&self, choice: &Value) -> Value {
         let mut chunk = self.head(self.chunk_object());
         chunk.insert("choices".to_owned(), json!([choice]));
         if self.include_usage {
