@@ -20,7 +20,7 @@ Examples:
   smoltune serve --model-name MODEL --adapter runs/r8 --adapter runs/r16 --port 0
       Three models in one process: the base, r8 and r16. A free port; standard output says which.
   smoltune serve --model-name model.gguf --host 0.0.0.0 --api-key-file keys.txt
-      For other machines, with a key.
+      For other machines, with a key. (Without a file, SMOLTUNE_API_KEY in the environment is the key.)
 
 From Python:
   client = openai.OpenAI(base_url=\"http://127.0.0.1:8000/v1\", api_key=\"none\")
@@ -64,7 +64,7 @@ pub struct Args {
     /// Port to listen at; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 8000)]
     pub port: u16,
-    /// File with API keys, one a line, of which a client must send one [default: the environment's `SMOLTUNE_API_KEY`, else no key]
+    /// File with API keys, one a line, of which a client must send one [default: that in the environment, else no key]
     #[arg(long, value_name = "FILE", alias = "api_key_file")]
     pub api_key_file: Option<PathBuf>,
     /// Answers generated together

@@ -99,11 +99,9 @@ fn role(name: &str, fields: &Map<String, Value>) -> Result<Role, ApiError> {
 /// The text of a part of a message.
 fn text(name: &str, part: &Value) -> Result<String, ApiError> {
     let kind = part.get("type").and_then(Value::as_str);
-    let text = part.get("text").and_then(Value::as_str);
-    text.filter(|_| kind == Some("text"))
-        .map(str::to_owned)
-        .ok_or_else(|| {
-            let message = format!("`{name}` is no text part; this server reads text alone");
-            ApiError::unsupported(name, message)
-        })
+    if let (Some("text"), Some(text)) = (kind, part.get("text").and_then(Value::as_str)) {
+        return Ok(text.to_owned());
+    }
+    let message = format!("`{name}` is no text part; this server reads text alone");
+    Err(ApiError::unsupported(name, message))
 }

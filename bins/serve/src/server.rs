@@ -57,14 +57,7 @@ impl Server {
     {
         let address = listener.local_addr().or_failed()?;
         listener.set_nonblocking(true).or_failed()?;
-        // Two threads for connections; the cores are for the engine.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .max_blocking_threads(2)
-            .thread_name("serve-http")
-            .enable_all()
-            .build()
-            .or_failed()?;
+        let runtime = runtime().or_failed()?;
         let (phase, phases) = watch::channel(Phase::Open);
         let (jobs, queue) = std_mpsc::channel();
         let (alive, gone) = oneshot::channel();
@@ -138,6 +131,16 @@ impl Server {
         }
         ended.or_failed()
     }
+}
+
+/// Two threads for connections and two to encode prompts; the cores are for the engine.
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(2)
+        .thread_name("serve-http")
+        .enable_all()
+        .build()
 }
 
 /// There is no way back.

@@ -70,12 +70,13 @@ fn turns_parts_and_system_messages_make_the_prompt() {
 fn draws_follow_from_the_seed() {
     let rig = Rig::new();
     let mut body = ask("Name a bird.", 12);
-    body["temperature"] = json!(1.3);
+    // Hot: the tiny model is sure of itself.
+    body["temperature"] = json!(4);
     body["seed"] = json!(-7);
     body["n"] = json!(3);
     body["top_p"] = json!(0.95);
     body["top_k"] = json!(200);
-    body["min_p"] = json!(0.0001);
+    body["min_p"] = json!(0.000_001);
     body["repetition_penalty"] = json!(1.1);
     let contents = |body: &Value| -> Vec<Value> {
         let reply = chat(rig.address, body).json();
@@ -198,10 +199,9 @@ fn completions_go_on_from_text_and_from_ids() {
             .chars()
             .skip(offset.as_u64().unwrap() as usize)
             .collect();
-        assert!(
-            token.starts_with("bytes:") || from.starts_with(token),
-            "{token:?} in {said:?}"
-        );
+        // Halves of characters and control tokens have no text of their own.
+        let silent = token.starts_with("bytes:") || token.starts_with("<|");
+        assert!(silent || from.starts_with(token), "{token:?} in {said:?}");
     }
 }
 

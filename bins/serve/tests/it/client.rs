@@ -168,16 +168,16 @@ impl Events {
 impl Iterator for Events {
     type Item = String;
 
-    /// What stands after `data:` in the next event. (The server writes each event as one chunk.)
+    /// What stands after `data:` in the next event; comments are left out. (The server writes each event as one chunk.)
     fn next(&mut self) -> Option<String> {
-        let event = String::from_utf8(read_chunk(&mut self.0)?).unwrap();
-        let data = event
-            .strip_prefix("data: ")
-            .and_then(|data| data.strip_suffix("\n\n"));
-        Some(
-            data.unwrap_or_else(|| panic!("no event: {event:?}"))
-                .to_owned(),
-        )
+        loop {
+            let event = String::from_utf8(read_chunk(&mut self.0)?).unwrap();
+            let line = event.strip_suffix("\n\n").unwrap();
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some(data.to_owned());
+            }
+            assert!(line.starts_with(": "), "no event: {event:?}");
+        }
     }
 }
 

@@ -117,6 +117,9 @@ fn what_cannot_be_done_is_told_at_once() {
     }
 }
 
+/// Tokens until base and adapter have said different things.
+const LENGTH: usize = 100;
+
 /// What the packed model answers, with or without its adapter.
 fn packed(opened: &[&Opened], adapter: Option<usize>) -> String {
     let mut model = loader::pack(opened, PackedOptions::default()).unwrap();
@@ -125,7 +128,7 @@ fn packed(opened: &[&Opened], adapter: Option<usize>) -> String {
         .encode_chat(&[Message::user("Name a bird.")], true)
         .unwrap();
     let config = GenerationConfig {
-        max_new_tokens: 16,
+        max_new_tokens: LENGTH,
         stop_ids: loader::stop_ids(prompter, opened[0].config(), false),
         adapter,
         ..GenerationConfig::default()
@@ -160,7 +163,7 @@ fn the_base_and_each_adapter_are_models_of_their_own() {
     );
     let address = program.address;
     let say = |model: &str| {
-        let mut body = ask("Name a bird.", 16);
+        let mut body = ask("Name a bird.", LENGTH);
         body["model"] = json!(model);
         thread::spawn(move || chat(address, &body).content())
     };

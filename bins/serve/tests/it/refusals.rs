@@ -124,7 +124,7 @@ fn prompts_that_do_not_fit_are_refused() {
         (response.status, &response.json()["error"]["code"]),
         (400, &json!("context_length_exceeded"))
     );
-    let response = chat(rig.address, &ask(&"word ".repeat(100), 300));
+    let response = chat(rig.address, &ask(&"word ".repeat(250), 300));
     assert_eq!(
         (response.status, &response.json()["error"]["code"]),
         (400, &json!("context_length_exceeded"))

@@ -69,7 +69,7 @@ fn completions_stream_too() {
     }
     let ends = chunks
         .iter()
-        .filter(|chunk| chunk["choices"][0]["finish_reason"] == "length");
+        .filter(|chunk| chunk["choices"][0]["finish_reason"].is_string());
     assert_eq!(ends.count(), 2);
     assert!(chunks.iter().all(|chunk| chunk.get("usage").is_none()));
 }
