@@ -21,7 +21,7 @@ struct AttentionForward {
     float* lse;  // [query heads, tokens], natural logarithm
     const SequenceTile* tiles;
     Heads heads;
-    unsigned tokens, q_stride, kv_stride, out_stride;
+    unsigned tile_count, tokens, q_stride, kv_stride, out_stride;
 };
 
 struct AttentionDelta {
@@ -36,7 +36,7 @@ struct AttentionBackward {
     void *dq, *dk, *dv;
     const SequenceTile* tiles;
     Heads heads;
-    unsigned tokens, q_stride, kv_stride, dout_stride, dq_stride, dkv_stride;
+    unsigned tile_count, tokens, q_stride, kv_stride, dout_stride, dq_stride, dkv_stride;
 };
 
 constexpr float SCALE = 0.125f;  // 1 / sqrt(64)

@@ -24,7 +24,7 @@ struct QkvAppend {
 struct Argmax {
     const void* logits;
     unsigned* ids;
-    unsigned vocab, stride;
+    unsigned rows, vocab, stride;
 };
 
 struct GatherRows {

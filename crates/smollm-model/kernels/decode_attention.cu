@@ -14,14 +14,14 @@ struct DecodeAttention {
     const void *q, *keys, *values;  // q [rows, q heads, 64]; the cache as in decode.cu
     float *out, *statistics;        // [rows, q heads, splits, 64] and [.., 2]: maximum, sum
     const unsigned *positions, *slots, *pages;
-    unsigned q_heads, kv_heads, max_pages, splits;
+    unsigned rows, q_heads, kv_heads, max_pages, splits;
 };
 
 struct DecodeCombine {
     const float *partial, *statistics;
     const unsigned* positions;
     void* out;  // [rows, q heads, 64]
-    unsigned q_heads, splits;
+    unsigned rows, q_heads, splits;
 };
 
 constexpr unsigned DECODE_THREADS = 128;

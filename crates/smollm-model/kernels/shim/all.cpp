@@ -1,6 +1,6 @@
 // All kernels in one unit: the static objects that register them stay with `shim_launch`. Each file
 // has a namespace of its own, as each is a module of its own on a GPU.
-#include "shim.h"
+#include "shim.cpp"
 
 #include "../common.cuh"
 #include "../attention.cuh"

@@ -1,0 +1,2 @@
+//! Kernels on a GPU.
+fn main() {}

@@ -1,0 +1,382 @@
+//! From a kernel's arguments to its grid, after checking what the kernel takes for granted.
+
+use std::ops::Range;
+
+use super::args::*;
+use super::{Element, KernelError};
+
+/// A launch: which kernel, how many blocks, how many threads each, how much dynamic shared memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Name in the compiled module, element type included.
+    pub kernel: String,
+    /// Blocks in x, y and z.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub threads: u32,
+    /// Bytes of dynamic shared memory of a block.
+    pub shared: u32,
+}
+
+/// An argument struct that knows its kernel.
+pub trait Kernel {
+    /// How to launch it for tensors of `element`s.
+    ///
+    /// # Errors
+    /// If a size does not fit the kernel.
+    fn plan(&self, element: Element) -> Result<Plan, KernelError>;
+}
+
+fn plan(name: &str, element: Element, grid: [u32; 3], threads: u32) -> Plan {
+    Plan {
+        kernel: format!("{name}_{}", element.suffix()),
+        grid,
+        threads,
+        shared: 0,
+    }
+}
+
+/// `Err` unless every `(name, size)` is a positive multiple of `of`.
+fn multiples(kernel: &'static str, of: u32, sizes: &[(&str, u32)]) -> Result<(), KernelError> {
+    match sizes.iter().find(|(_, size)| *size == 0 || size % of != 0) {
+        None => Ok(()),
+        Some((name, size)) => Err(KernelError::Arguments {
+            kernel,
+            what: format!("{name} is {size}; expected a multiple of {of}, at least {of}"),
+        }),
+    }
+}
+
+fn require(kernel: &'static str, holds: bool, what: impl FnOnce() -> String) -> Result<(), KernelError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(KernelError::Arguments {
+            kernel,
+            what: what(),
+        })
+    }
+}
+
+/// Blocks of `threads` for one thread an item.
+fn blocks(items: u64, threads: u32) -> u32 {
+    items.div_ceil(u64::from(threads)) as u32
+}
+
+const NORM_ROWS: u32 = 4;
+
+impl Kernel for RmsNormForward {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        multiples("rms_norm", element.pack(), &[("width", self.width)])?;
+        let grid = [self.rows.div_ceil(NORM_ROWS), 1, 1];
+        Ok(plan("rms_norm_forward", element, grid, 128))
+    }
+}
+
+impl Kernel for RmsNormBackward {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        multiples("rms_norm", element.pack(), &[("width", self.width)])?;
+        let grid = [self.rows.div_ceil(NORM_ROWS), 1, 1];
+        Ok(plan("rms_norm_backward", element, grid, 128))
+    }
+}
+
+impl Kernel for Rope {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        let pack = element.pack();
+        multiples("rope", 2 * pack, &[("dim", self.dim)])?;
+        multiples("rope", pack, &[("x_stride", self.x_stride), ("y_stride", self.y_stride)])?;
+        let items = u64::from(self.tokens) * u64::from(self.heads * (self.dim / 2 / pack));
+        Ok(plan("rope", element, [blocks(items, 256), 1, 1], 256))
+    }
+}
+
+impl Kernel for SwiGluForward {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        let pack = element.pack();
+        let sizes = [self.width, self.in_stride, self.out_stride].map(|size| ("width or stride", size));
+        multiples("swiglu", pack, &sizes)?;
+        let items = u64::from(self.rows) * u64::from(self.width / pack);
+        Ok(plan("swiglu_forward", element, [blocks(items, 256), 1, 1], 256))
+    }
+}
+
+impl Kernel for SwiGluBackward {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        let pack = element.pack();
+        let sizes = [self.width, self.in_stride, self.out_stride].map(|size| ("width or stride", size));
+        multiples("swiglu", pack, &sizes)?;
+        let items = u64::from(self.rows) * u64::from(self.width / pack);
+        Ok(plan("swiglu_backward", element, [blocks(items, 256), 1, 1], 256))
+    }
+}
+
+impl Kernel for Dropout {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        let items = self.n.div_ceil(u64::from(element.pack()));
+        Ok(plan("dropout", element, [blocks(items, 256), 1, 1], 256))
+    }
+}
+
+impl Kernel for CrossEntropy {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        multiples("cross_entropy", element.pack(), &[("stride", self.stride)])?;
+        require("cross_entropy", (1..=self.stride).contains(&self.vocab), || {
+            format!("a vocabulary of {} in rows of {}", self.vocab, self.stride)
+        })?;
+        Ok(plan("cross_entropy", element, [self.rows, 1, 1], 512))
+    }
+}
+
+/// Elements that one block of `squares` sums.
+const PIECE: u64 = 16_384;
+
+impl Kernel for Squares {
+    fn plan(&self, _element: Element) -> Result<Plan, KernelError> {
+        let grid = [self.n.div_ceil(PIECE) as u32, 1, 1];
+        Ok(plan("squares", Element::F32, grid, 256))
+    }
+}
+
+impl Kernel for Clip {
+    fn plan(&self, _element: Element) -> Result<Plan, KernelError> {
+        Ok(plan("clip", Element::F32, [1, 1, 1], 1024))
+    }
+}
+
+impl Kernel for Sum {
+    fn plan(&self, _element: Element) -> Result<Plan, KernelError> {
+        Ok(plan("sum", Element::F32, [1, 1, 1], 1024))
+    }
+}
+
+impl Kernel for AdamW {
+    fn plan(&self, _element: Element) -> Result<Plan, KernelError> {
+        let grid = [blocks(self.n.div_ceil(4), 256), 1, 1];
+        Ok(plan("adamw", Element::F32, grid, 256))
+    }
+}
+
+/// Ranks that a thread takes.
+const RANKS: u32 = 8;
+/// Tokens whose products one block of `lora_gradient` sums.
+const TOKEN_PIECE: u32 = 128;
+
+fn lora_sizes(element: Element, rank: u32, width: u32, stride: u32) -> Result<(), KernelError> {
+    multiples("lora", RANKS, &[("rank", rank)])?;
+    multiples("lora", element.pack(), &[("width", width), ("stride", stride)])
+}
+
+impl Kernel for LoraProject {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        lora_sizes(element, self.rank, self.width, self.x_stride)?;
+        let grid = [self.tokens.div_ceil(16), self.rank / RANKS, self.adapters];
+        Ok(plan("lora_project", element, grid, 128))
+    }
+}
+
+impl Kernel for LoraExpand {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        lora_sizes(element, self.rank, self.width, self.y_stride)?;
+        let columns = (self.width / element.pack()).div_ceil(128);
+        Ok(plan("lora_expand", element, [columns, self.tokens.div_ceil(4), 1], 128))
+    }
+}
+
+impl LoraGradient {
+    /// Pieces of the token sum, the first dimension of `partial`.
+    pub fn pieces(tokens: u32) -> u32 {
+        tokens.div_ceil(TOKEN_PIECE)
+    }
+}
+
+impl Kernel for LoraGradient {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        lora_sizes(element, self.rank, self.width, self.x_stride)?;
+        let columns = (self.width / element.pack()).div_ceil(128);
+        let grid = [columns, Self::pieces(self.tokens), self.adapters * self.rank / RANKS];
+        Ok(plan("lora_gradient", element, grid, 128))
+    }
+}
+
+impl Kernel for LoraReduce {
+    fn plan(&self, _element: Element) -> Result<Plan, KernelError> {
+        let grid = [self.width.div_ceil(128), self.ranks, 1];
+        Ok(plan("lora_reduce", Element::F32, grid, 128))
+    }
+}
+
+/// Rows of an attention tile, and features of a head.
+const TILE: u32 = 64;
+/// Four tiles of 64 x 64 two-byte elements: two buffers of two.
+const TILES_SHARED: u32 = 4 * TILE * TILE * 2;
+/// lse and delta of 64 queries, twice.
+const STATISTICS_SHARED: u32 = 4 * TILE * 4;
+/// The f32 kernels: 128 rows of 65 floats and two weights for 8 rows and 32 keys of each warp.
+const F32_SHARED: u32 = (128 * 65 + 4 * 2 * 8 * 32) * 4;
+
+fn attention_plan(
+    name: &str,
+    element: Element,
+    (heads, group_heads): (Heads, u32),
+    (tiles, strides): (u32, &[u32]),
+    extra: u32,
+) -> Result<Plan, KernelError> {
+    let grouped = heads.key_value > 0 && heads.query % heads.key_value == 0;
+    require("attention", grouped && heads.query > 0, || {
+        format!("{} query heads over {} key-value heads", heads.query, heads.key_value)
+    })?;
+    let strides: Vec<(&str, u32)> = strides.iter().map(|&stride| ("a stride", stride)).collect();
+    multiples("attention", element.pack(), &strides)?;
+    let shared = match element {
+        Element::F32 => F32_SHARED,
+        Element::Bf16 | Element::F16 => TILES_SHARED + extra,
+    };
+    Ok(Plan {
+        shared,
+        ..plan(name, element, [tiles, group_heads, 1], 128)
+    })
+}
+
+impl Kernel for AttentionForward {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        let strides = [self.q_stride, self.kv_stride, self.out_stride];
+        let heads = (self.heads, self.heads.query);
+        attention_plan("attention_forward", element, heads, (self.tile_count, &strides), 0)
+    }
+}
+
+impl Kernel for AttentionDelta {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        multiples("attention", element.pack(), &[("stride", self.stride)])?;
+        let items = u64::from(self.tokens) * u64::from(self.heads * (TILE / element.pack()));
+        Ok(plan("attention_delta", element, [blocks(items, 128), 1, 1], 128))
+    }
+}
+
+impl AttentionBackward {
+    fn strides(&self) -> [u32; 5] {
+        [
+            self.q_stride,
+            self.kv_stride,
+            self.dout_stride,
+            self.dq_stride,
+            self.dkv_stride,
+        ]
+    }
+}
+
+impl Kernel for AttentionKeys {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        let heads = (self.0.heads, self.0.heads.key_value);
+        let tiles = (self.0.tile_count, &self.0.strides()[..]);
+        attention_plan("attention_keys", element, heads, tiles, STATISTICS_SHARED)
+    }
+}
+
+impl Kernel for AttentionQueries {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        let heads = (self.0.heads, self.0.heads.query);
+        let tiles = (self.0.tile_count, &self.0.strides()[..]);
+        attention_plan("attention_queries", element, heads, tiles, 0)
+    }
+}
+
+impl Kernel for QkvAppend {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        multiples("qkv_append", 2 * element.pack(), &[("dim", self.dim)])?;
+        let heads = self.q_heads + 2 * self.kv_heads;
+        let items = u64::from(self.tokens) * u64::from(heads * (self.dim / 2 / element.pack()));
+        Ok(plan("qkv_append", element, [blocks(items, 256), 1, 1], 256))
+    }
+}
+
+impl Kernel for Argmax {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        multiples("argmax", element.pack(), &[("stride", self.stride)])?;
+        require("argmax", (1..=self.stride).contains(&self.vocab), || {
+            format!("a vocabulary of {} in rows of {}", self.vocab, self.stride)
+        })?;
+        Ok(plan("argmax", element, [self.rows, 1, 1], 512))
+    }
+}
+
+impl Kernel for GatherRows {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        multiples("gather_rows", element.pack(), &[("width", self.width)])?;
+        let items = u64::from(self.rows) * u64::from(self.width / element.pack());
+        Ok(plan("gather_rows", element, [blocks(items, 256), 1, 1], 256))
+    }
+}
+
+impl Kernel for DecodeAttention {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        let grouped = self.kv_heads > 0 && self.q_heads % self.kv_heads == 0;
+        require("decode_attention", grouped && self.q_heads > 0, || {
+            format!("{} query heads over {} key-value heads", self.q_heads, self.kv_heads)
+        })?;
+        // Group sizes with a kernel of their own; any other takes its heads one by one.
+        let group = match self.q_heads / self.kv_heads {
+            group @ (3 | 4) => group,
+            _ => 1,
+        };
+        let grid = [self.splits, self.q_heads / group, self.rows];
+        Ok(plan(&format!("decode_attention_g{group}"), element, grid, 128))
+    }
+}
+
+impl Kernel for DecodeCombine {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        Ok(plan("decode_combine", element, [self.q_heads, self.rows, 1], TILE))
+    }
+}
+
+fn gemv_plan(name: &str, args: &Gemv, element: Element) -> Result<Plan, KernelError> {
+    multiples("gemv", 32, &[("k", args.k)])?;
+    let share = if args.rows == 1 { 1 } else { 4 };
+    let grid = [args.n.div_ceil(8), args.rows.div_ceil(share), 1];
+    Ok(plan(&format!("{name}_b{share}"), element, grid, 128))
+}
+
+impl Kernel for GemvQ8 {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        gemv_plan("gemv_q8_0", &self.0, element)
+    }
+}
+
+impl Kernel for GemvQ4 {
+    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
+        gemv_plan("gemv_q4_1", &self.0, element)
+    }
+}
+
+/// The attention tiles of a batch, those with the most keys first, so that the last blocks to start
+/// are short ones.
+pub fn sequence_tiles(segments: &[Range<usize>]) -> Vec<SequenceTile> {
+    let tiles = segments.iter().flat_map(|segment| {
+        (0..segment.len()).step_by(TILE as usize).map(|row| SequenceTile {
+            start: segment.start as u32,
+            length: segment.len() as u32,
+            row: row as u32,
+            unused: 0,
+        })
+    });
+    let mut tiles: Vec<SequenceTile> = tiles.collect();
+    tiles.sort_by_key(|tile| std::cmp::Reverse(tile.row));
+    tiles
+}
+
+/// Cosines and sines for positions `0..positions`, `[position][cos | sin][dim / 2]`: the values of
+/// [`RopeTable`](crate::ops::RopeTable).
+pub fn rope_table(positions: u32, dim: usize, theta: f64) -> Vec<f32> {
+    let frequencies: Vec<f32> = (0..dim / 2)
+        .map(|j| 1.0 / (theta.powf(2.0 * j as f64 / dim as f64) as f32))
+        .collect();
+    let mut table = Vec::with_capacity(positions as usize * dim);
+    for t in 0..positions {
+        let angles = || frequencies.iter().map(|f| f64::from(t as f32 * f));
+        table.extend(angles().map(|angle| angle.cos() as f32));
+        table.extend(angles().map(|angle| angle.sin() as f32));
+    }
+    table
+}
