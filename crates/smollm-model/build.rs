@@ -106,7 +106,11 @@ mod shim {
             .file("kernels/shim/all.cpp");
         if std::env::var_os("SMOLTUNE_SHIM_ASAN").is_some() {
             build.opt_level(1).flag(SANITISE).flag("-fno-sanitize-recover=all").flag("-g");
-            println!("cargo::rustc-link-arg={SANITISE}");
+            // rustc links with -nodefaultlibs, so the runtimes are named. Linked statically, they do
+            // not mind coming last.
+            for arg in ["-Wl,--whole-archive", "-l:libasan.a", "-Wl,--no-whole-archive", "-l:libubsan.a", "-lm"] {
+                println!("cargo::rustc-link-arg={arg}");
+            }
         }
         build.compile("smollm_kernels");
     }
