@@ -95,7 +95,7 @@ __device__ __forceinline__ void store16(T* to, const float (&values)[PACK<T>]) {
     Bits16<T> bits;
 #pragma unroll
     for (unsigned i = 0; i < PACK<T>; i++) bits.items[i] = from_float<T>(values[i]);
-    *reinterpret_cast<uint4*>(to) = bits.raw;
+    __stwb(reinterpret_cast<uint4*>(to), bits.raw);  // a plain assignment may be taken apart
 }
 
 // N floats at a 16-byte boundary.

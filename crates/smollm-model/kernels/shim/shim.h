@@ -119,6 +119,10 @@ inline T __ldg(const T* p) {
     return *p;
 }
 template <class T>
+inline void __stwb(T* to, T value) {
+    *to = value;
+}
+template <class T>
 inline T min(T a, T b) {
     return b < a ? b : a;
 }
