@@ -37,7 +37,10 @@ mod gpu {
         let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
         let mut images = String::from("&[\n");
         for source in sources() {
-            let name = source.file_stem().and_then(|name| name.to_str()).expect("a file name");
+            let name = source
+                .file_stem()
+                .and_then(|name| name.to_str())
+                .expect("a file name");
             let image = out.join(format!("{name}.fatbin"));
             run(&nvcc, &source, &image);
             images += &format!("    (\"{name}\", include_bytes!({image:?})),\n");
@@ -105,10 +108,20 @@ mod shim {
             .flag("-Wno-unused-function")
             .file("kernels/shim/all.cpp");
         if std::env::var_os("SMOLTUNE_SHIM_ASAN").is_some() {
-            build.opt_level(1).flag(SANITISE).flag("-fno-sanitize-recover=all").flag("-g");
+            build
+                .opt_level(1)
+                .flag(SANITISE)
+                .flag("-fno-sanitize-recover=all")
+                .flag("-g");
             // rustc links with -nodefaultlibs, so the runtimes are named. Linked statically, they do
             // not mind coming last.
-            for arg in ["-Wl,--whole-archive", "-l:libasan.a", "-Wl,--no-whole-archive", "-l:libubsan.a", "-lm"] {
+            for arg in [
+                "-Wl,--whole-archive",
+                "-l:libasan.a",
+                "-Wl,--no-whole-archive",
+                "-l:libubsan.a",
+                "-lm",
+            ] {
                 println!("cargo::rustc-link-arg={arg}");
             }
         }

@@ -27,12 +27,18 @@ impl Bench {
         let period = 1 << 20;
         let values = (0..period.min(count) as u64).map(|i| {
             let mixed = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+            ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40) as f32
+                / (1u64 << 23) as f32
+                - 1.0
         });
         let bytes: Vec<u8> = match element {
             Element::F32 => values.flat_map(f32::to_le_bytes).collect(),
-            Element::Bf16 => values.flat_map(|x| half::bf16::from_f32(x).to_le_bytes()).collect(),
-            Element::F16 => values.flat_map(|x| half::f16::from_f32(x).to_le_bytes()).collect(),
+            Element::Bf16 => values
+                .flat_map(|x| half::bf16::from_f32(x).to_le_bytes())
+                .collect(),
+            Element::F16 => values
+                .flat_map(|x| half::f16::from_f32(x).to_le_bytes())
+                .collect(),
         };
         let total = count * element.bytes();
         let data: Vec<u8> = bytes.iter().copied().cycle().take(total).collect();
@@ -40,7 +46,11 @@ impl Bench {
     }
 
     pub(crate) fn ids(&self, ids: impl Iterator<Item = u32>) -> Memory<'_> {
-        Memory::of(&self.gpu, &ids.flat_map(u32::to_le_bytes).collect::<Vec<_>>()).unwrap()
+        Memory::of(
+            &self.gpu,
+            &ids.flat_map(u32::to_le_bytes).collect::<Vec<_>>(),
+        )
+        .unwrap()
     }
 
     pub(crate) fn unset(&self, element: Element, count: usize) -> Memory<'_> {
@@ -82,7 +92,10 @@ impl Bench {
 
     fn copy(&self) {
         let bytes = 1usize << 30;
-        let (from, to) = (self.random(Element::F32, bytes / 4), self.unset(Element::F32, bytes / 4));
+        let (from, to) = (
+            self.random(Element::F32, bytes / 4),
+            self.unset(Element::F32, bytes / 4),
+        );
         let work = Work {
             bytes: 2.0 * bytes as f64,
             operations: 0.0,
@@ -107,7 +120,10 @@ fn main() {
         gpu: Gpu::new(0).unwrap(),
     };
     println!("{}", smollm_model::cuda::Machine::name(&bench.gpu));
-    println!("{:46} {:>10} {:>8} {:>8}", "kernel", "us", "TB/s", "TFLOP/s");
+    println!(
+        "{:46} {:>10} {:>8} {:>8}",
+        "kernel", "us", "TB/s", "TFLOP/s"
+    );
     bench.copy();
     kernels::cases::all(&bench);
 }

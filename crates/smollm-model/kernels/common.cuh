@@ -91,11 +91,16 @@ __device__ __forceinline__ void load16_plain(const T* from, float (&out)[PACK<T>
 }
 
 template <class T>
-__device__ __forceinline__ void store16(T* to, const float (&values)[PACK<T>]) {
+__device__ __forceinline__ Bits16<T> pack(const float (&values)[PACK<T>]) {
     Bits16<T> bits;
 #pragma unroll
     for (unsigned i = 0; i < PACK<T>; i++) bits.items[i] = from_float<T>(values[i]);
-    __stwb(reinterpret_cast<uint4*>(to), bits.raw);  // a plain assignment may be taken apart
+    return bits;
+}
+
+template <class T>
+__device__ __forceinline__ void store16(T* to, const float (&values)[PACK<T>]) {
+    __stwb(reinterpret_cast<uint4*>(to), pack<T>(values).raw);  // a plain assignment may be taken apart
 }
 
 // N floats at a 16-byte boundary.

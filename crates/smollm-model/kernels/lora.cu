@@ -1,20 +1,21 @@
 // The low-rank parts of a linear layer with adapters: what cuBLASLt does not do, because dropout
 // stands inside the product or the rank is far below a tile.
 //
-//   U  = D(X) Aᵀ                       lora_project, w = A [rank, in]
-//   Y += s U Bᵀ                        lora_expand,  w = B [out, rank]
-//   dU = s dY B                        lora_project, w = B [out, rank]   (by_rank)
-//   dX += D(dU A)                      lora_expand,  w = A [rank, in]    (by_rank = 0)
-//   dA += dUᵀ D(X), dB += s dYᵀ U      lora_gradient, then lora_reduce
+//   U  = D(X) Aᵀ                       lora_project, w = A  [rank, in]
+//   Y += s U Bᵀ                        lora_expand,  w = Bᵀ [rank, out]
+//   dU = s dY B                        lora_project, w = Bᵀ
+//   dX += D(dU A)                      lora_expand,  w = A
+//   dA += dUᵀ D(X), dBᵀ += s Uᵀ dY     lora_gradient, then lora_reduce
 //
-// X, Y and their gradients are T, everything of the adapter f32. Several adapters that share X (q, k
-// and v) stand stacked: U is [tokens, adapters · rank]; each has its own dropout stream, whose index
-// is the element's place in X. The rank is a multiple of 8: the host pads A and B with zeros, and
-// zeros they stay, since their gradients are zero. Token sums run over pieces of 128 tokens, added
-// in order.
+// X, Y and their gradients are T, everything of the adapter f32. B is kept transposed on the device:
+// every read of a weight is then along the row, and files get it turned back. Several adapters that
+// share X (q, k and v) stand stacked: U is [tokens, adapters · rank]; each has its own dropout
+// stream, whose index is the element's place in X. The rank is a multiple of 8: the host pads A and
+// B with zeros, and zeros they stay, since their gradients are zero. Token sums run over pieces of
+// 64 tokens, added in order.
 //
 // Bytes: project: X rank/8 times (L2 after the first); expand: Y read and written once; gradient: X
-// rank/8 times and tokens/128 partial sums. CPU reference: src/ops/linear.rs.
+// rank/8 times and tokens/64 partial sums. CPU reference: src/ops/linear.rs.
 // Source: Hu et al. 2021.
 #include "common.cuh"
 
@@ -30,7 +31,7 @@ struct LoraProject {
     const float* w;
     float* u;
     Mask mask;
-    unsigned tokens, width, x_stride, rank, adapters, by_rank;
+    unsigned tokens, width, x_stride, rank, adapters;
     float scale;
 };
 
@@ -38,7 +39,7 @@ struct LoraExpand {
     const float *u, *w;
     void* y;
     Mask mask;
-    unsigned tokens, width, y_stride, rank, adapters, by_rank;
+    unsigned tokens, width, y_stride, rank, adapters;
     float scale;
 };
 
@@ -52,8 +53,8 @@ struct LoraGradient {
 
 struct LoraReduce {
     const float* partial;
-    float* gradient;  // [adapters · rank, width], or [width, adapters · rank] by_rank; added to
-    unsigned pieces, width, ranks, by_rank;
+    float* gradient;  // [adapters · rank, width], added to
+    unsigned pieces, width, ranks;
     float scale;
 };
 
@@ -61,7 +62,7 @@ constexpr unsigned LORA_THREADS = 128;
 constexpr unsigned RANKS = 8;            // a thread's share of the rank
 constexpr unsigned PROJECT_ROWS = 4;     // tokens of a warp
 constexpr unsigned EXPAND_ROWS = 4;      // tokens of a thread
-constexpr unsigned TOKEN_PIECE = 128;
+constexpr unsigned TOKEN_PIECE = 64;
 
 template <unsigned N>
 __device__ __forceinline__ void apply_mask(const Mask& mask, uint64_t key, uint64_t index,
@@ -92,26 +93,14 @@ __device__ void lora_project(const LoraProject& a) {
             load16(static_cast<const T*>(a.x) + row * a.x_stride + c, x[r]);
             apply_mask(a.mask, key, row * a.width + c, x[r]);
         }
-        if (a.by_rank) {
 #pragma unroll
-            for (unsigned j = 0; j < N; j++) {
-                float b[RANKS];
-                load_floats<RANKS>(w + size_t(c + j) * a.rank + first_rank, b);
+        for (unsigned i = 0; i < RANKS; i++) {
+            float b[N];
+            load_floats<N>(w + size_t(first_rank + i) * a.width + c, b);
 #pragma unroll
-                for (unsigned r = 0; r < PROJECT_ROWS; r++)
+            for (unsigned r = 0; r < PROJECT_ROWS; r++)
 #pragma unroll
-                    for (unsigned i = 0; i < RANKS; i++) sums[r][i] = fmaf(x[r][j], b[i], sums[r][i]);
-            }
-        } else {
-#pragma unroll
-            for (unsigned i = 0; i < RANKS; i++) {
-                float b[N];
-                load_floats<N>(w + size_t(first_rank + i) * a.width + c, b);
-#pragma unroll
-                for (unsigned r = 0; r < PROJECT_ROWS; r++)
-#pragma unroll
-                    for (unsigned j = 0; j < N; j++) sums[r][i] = fmaf(x[r][j], b[j], sums[r][i]);
-            }
+                for (unsigned j = 0; j < N; j++) sums[r][i] = fmaf(x[r][j], b[j], sums[r][i]);
         }
     }
     float mine = 0;  // lane 8 r + i keeps the sum of token r and rank i
@@ -134,26 +123,14 @@ __device__ __forceinline__ void expand_ranks(float (&sums)[EXPAND_ROWS][N],
                                              const float (&u)[EXPAND_ROWS][4],
                                              const LoraExpand& a, const float* w, unsigned i,
                                              unsigned c) {
-    if (a.by_rank) {
 #pragma unroll
-        for (unsigned j = 0; j < N; j++) {
-            float b[4];
-            load_floats<4>(w + size_t(c + j) * a.rank + i, b);
+    for (unsigned q = 0; q < 4; q++) {
+        float b[N];
+        load_floats<N>(w + size_t(i + q) * a.width + c, b);
 #pragma unroll
-            for (unsigned r = 0; r < EXPAND_ROWS; r++)
+        for (unsigned r = 0; r < EXPAND_ROWS; r++)
 #pragma unroll
-                for (unsigned q = 0; q < 4; q++) sums[r][j] = fmaf(u[r][q], b[q], sums[r][j]);
-        }
-    } else {
-#pragma unroll
-        for (unsigned q = 0; q < 4; q++) {
-            float b[N];
-            load_floats<N>(w + size_t(i + q) * a.width + c, b);
-#pragma unroll
-            for (unsigned r = 0; r < EXPAND_ROWS; r++)
-#pragma unroll
-                for (unsigned j = 0; j < N; j++) sums[r][j] = fmaf(u[r][q], b[j], sums[r][j]);
-        }
+            for (unsigned j = 0; j < N; j++) sums[r][j] = fmaf(u[r][q], b[j], sums[r][j]);
     }
 }
 
@@ -232,8 +209,7 @@ __device__ void lora_reduce(const LoraReduce& a) {
 #pragma unroll 4
     for (unsigned piece = 0; piece < a.pieces; piece++)
         sum += a.partial[(size_t(piece) * a.ranks + rank) * a.width + c];
-    const size_t to = a.by_rank ? size_t(c) * a.ranks + rank : size_t(rank) * a.width + c;
-    a.gradient[to] += a.scale * sum;
+    a.gradient[size_t(rank) * a.width + c] += a.scale * sum;
 }
 
 KERNEL_FLOATS(LORA_THREADS, lora_project, LoraProject, lora_project);

@@ -5,7 +5,8 @@
 //   dh = dres + r (w dy) − h r³ mean(h w dy)        (dres, the residual's gradient, may be absent)
 //
 // Bytes: forward 2 (no delta) or 4 rows·width·sizeof(T), backward 3 or 4, and 4 a row for r.
-// A warp takes a row; the second pass over it is served by L1.
+// A warp takes a row and keeps its first 2,048 elements (f32: 1,024) in registers, packed, for the
+// second pass; what is beyond comes from L1.
 // CPU reference: src/ops/rms_norm.rs.
 #include "common.cuh"
 
@@ -25,6 +26,7 @@ struct RmsNormBackward {
 };
 
 constexpr unsigned NORM_THREADS = 128;
+constexpr unsigned KEPT = 8;  // 16-byte pieces a lane keeps
 
 template <class T>
 __device__ __forceinline__ void residual(const RmsNormForward& a, size_t at, float (&h)[PACK<T>]) {
@@ -38,59 +40,93 @@ __device__ __forceinline__ void residual(const RmsNormForward& a, size_t at, flo
 
 template <class T>
 __device__ void rms_norm_forward(const RmsNormForward& a) {
-    const unsigned lane = threadIdx.x % WARP;
+    constexpr unsigned N = PACK<T>, STEP = WARP * N;
+    const unsigned first = threadIdx.x % WARP * N;
     const unsigned row = blockIdx.x * (NORM_THREADS / WARP) + threadIdx.x / WARP;
     if (row >= a.rows) return;  // whole warps leave together
     const size_t base = size_t(row) * a.width;
-    float h[PACK<T>], w[PACK<T>], squares = 0;
-#pragma unroll 4
-    for (unsigned c = lane * PACK<T>; c < a.width; c += WARP * PACK<T>) {
+    Bits16<T> kept[KEPT];
+    float h[N], w[N], squares = 0;
+    const auto add = [&](unsigned c) {
         residual<T>(a, base + c, h);
         if (a.delta != nullptr) store16(static_cast<T*>(a.sum) + base + c, h);
 #pragma unroll
-        for (unsigned i = 0; i < PACK<T>; i++) squares += h[i] * h[i];
-    }
+        for (unsigned i = 0; i < N; i++) squares += h[i] * h[i];
+    };
+#pragma unroll
+    for (unsigned n = 0; n < KEPT; n++)
+        if (first + n * STEP < a.width) {
+            add(first + n * STEP);
+            kept[n] = pack<T>(h);
+        }
+    for (unsigned c = first + KEPT * STEP; c < a.width; c += STEP) add(c);
     const float r = 1.0f / sqrtf(warp_sum(squares) / float(a.width) + a.eps);
-    if (lane == 0) a.rms[row] = r;
-#pragma unroll 4
-    for (unsigned c = lane * PACK<T>; c < a.width; c += WARP * PACK<T>) {
-        residual<T>(a, base + c, h);
+    if (first == 0) a.rms[row] = r;
+    const auto write = [&](unsigned c) {
         load16(static_cast<const T*>(a.weight) + c, w);
 #pragma unroll
-        for (unsigned i = 0; i < PACK<T>; i++) h[i] = h[i] * r * w[i];
+        for (unsigned i = 0; i < N; i++) h[i] = h[i] * r * w[i];
         store16(static_cast<T*>(a.y) + base + c, h);
+    };
+#pragma unroll
+    for (unsigned n = 0; n < KEPT; n++)
+        if (first + n * STEP < a.width) {
+            unpack<T>(kept[n], h);
+            write(first + n * STEP);
+        }
+    for (unsigned c = first + KEPT * STEP; c < a.width; c += STEP) {
+        residual<T>(a, base + c, h);
+        write(c);
     }
 }
 
 template <class T>
 __device__ void rms_norm_backward(const RmsNormBackward& a) {
-    const unsigned lane = threadIdx.x % WARP;
+    constexpr unsigned N = PACK<T>, STEP = WARP * N;
+    const unsigned first = threadIdx.x % WARP * N;
     const unsigned row = blockIdx.x * (NORM_THREADS / WARP) + threadIdx.x / WARP;
     if (row >= a.rows) return;
     const size_t base = size_t(row) * a.width;
     const T *hs = static_cast<const T*>(a.h) + base, *dys = static_cast<const T*>(a.dy) + base;
     const T* ws = static_cast<const T*>(a.weight);
-    float h[PACK<T>], w[PACK<T>], dy[PACK<T>], dot = 0;
-#pragma unroll 4
-    for (unsigned c = lane * PACK<T>; c < a.width; c += WARP * PACK<T>) {
+    Bits16<T> kept[KEPT], kept_dy[KEPT];
+    float h[N], w[N], dy[N], dot = 0;
+    const auto add = [&](unsigned c) {
         load16(hs + c, h);
         load16(dys + c, dy);
         load16(ws + c, w);
 #pragma unroll
-        for (unsigned i = 0; i < PACK<T>; i++) dot += h[i] * w[i] * dy[i];
-    }
+        for (unsigned i = 0; i < N; i++) dot += h[i] * w[i] * dy[i];
+    };
+#pragma unroll
+    for (unsigned n = 0; n < KEPT; n++)
+        if (first + n * STEP < a.width) {
+            add(first + n * STEP);
+            kept[n] = pack<T>(h);
+            kept_dy[n] = pack<T>(dy);
+        }
+    for (unsigned c = first + KEPT * STEP; c < a.width; c += STEP) add(c);
     const float r = a.rms[row];
     const float slope = r * r * r * (warp_sum(dot) / float(a.width));
-#pragma unroll 4
-    for (unsigned c = lane * PACK<T>; c < a.width; c += WARP * PACK<T>) {
-        float dres[PACK<T>] = {};
-        load16(hs + c, h);
-        load16(dys + c, dy);
+    const auto write = [&](unsigned c) {
+        float dres[N] = {};
         load16(ws + c, w);
         if (a.dres != nullptr) load16(static_cast<const T*>(a.dres) + base + c, dres);
 #pragma unroll
-        for (unsigned i = 0; i < PACK<T>; i++) h[i] = dres[i] + r * w[i] * dy[i] - h[i] * slope;
+        for (unsigned i = 0; i < N; i++) h[i] = dres[i] + r * w[i] * dy[i] - h[i] * slope;
         store16(static_cast<T*>(a.dh) + base + c, h);
+    };
+#pragma unroll
+    for (unsigned n = 0; n < KEPT; n++)
+        if (first + n * STEP < a.width) {
+            unpack<T>(kept[n], h);
+            unpack<T>(kept_dy[n], dy);
+            write(first + n * STEP);
+        }
+    for (unsigned c = first + KEPT * STEP; c < a.width; c += STEP) {
+        load16(hs + c, h);
+        load16(dys + c, dy);
+        write(c);
     }
 }
 

@@ -1,6 +1,7 @@
 //! One case a kernel: SmolLM2-1.7B (hidden 2,048, 32 heads of 64, ffn 8,192, vocabulary 49,152) in
 //! bf16, 16,384 tokens for training, and decoding.
 
+#[allow(clippy::wildcard_imports)] // one struct a kernel
 use smollm_model::cuda::args::*;
 use smollm_model::cuda::{Element, sequence_tiles};
 
@@ -86,7 +87,12 @@ fn rope(bench: &Bench) {
         y_stride: stride as u32,
         sign: 1.0,
     };
-    bench.row("rope of q and k, in place", bytes(4 * TOKENS * HIDDEN), T, &rope);
+    bench.row(
+        "rope of q and k, in place",
+        bytes(4 * TOKENS * HIDDEN),
+        T,
+        &rope,
+    );
 }
 
 fn gates(bench: &Bench) {
@@ -129,7 +135,10 @@ fn gates(bench: &Bench) {
 
 fn loss(bench: &Bench) {
     let rows = 2048;
-    let (logits, nll) = (bench.random(T, rows * VOCAB), bench.unset(Element::F32, rows));
+    let (logits, nll) = (
+        bench.random(T, rows * VOCAB),
+        bench.unset(Element::F32, rows),
+    );
     let targets = bench.ids((0..rows as u32).map(|row| row * 23));
     let entropy = CrossEntropy {
         logits: logits.address(),
@@ -142,7 +151,12 @@ fn loss(bench: &Bench) {
         scale: 1e-3,
     };
     // Read and written once: the second read should come from L2.
-    bench.row("cross-entropy with gradient, 2,048 rows", bytes(2 * rows * VOCAB), T, &entropy);
+    bench.row(
+        "cross-entropy with gradient, 2,048 rows",
+        bytes(2 * rows * VOCAB),
+        T,
+        &entropy,
+    );
     let argmax = Argmax {
         logits: logits.address(),
         ids: targets.address(),
@@ -180,7 +194,10 @@ fn optimizer(bench: &Bench) {
 fn lora(bench: &Bench) {
     let (rank, n) = (8usize, TOKENS * HIDDEN);
     let (x, y) = (bench.random(T, n), bench.random(T, n));
-    let (w, u) = (bench.random(Element::F32, rank * HIDDEN), bench.random(Element::F32, TOKENS * rank));
+    let (w, u) = (
+        bench.random(Element::F32, rank * HIDDEN),
+        bench.random(Element::F32, TOKENS * rank),
+    );
     let keys = bench.ids(0..2);
     let mask = Mask {
         keys: keys.address(),
@@ -188,7 +205,7 @@ fn lora(bench: &Bench) {
         keep: 20.0 / 19.0,
     };
     let (tokens, width) = (TOKENS as u32, HIDDEN as u32);
-    for (name, mask, by_rank) in [("U = D(X) A'", mask, 0), ("dU = dY B", Mask::default(), 1)] {
+    for (name, mask) in [("U = D(X) A'", mask), ("dU = dY B", Mask::default())] {
         let project = LoraProject {
             x: x.address(),
             w: w.address(),
@@ -199,12 +216,11 @@ fn lora(bench: &Bench) {
             x_stride: width,
             rank: rank as u32,
             adapters: 1,
-            by_rank,
             scale: 1.0,
         };
         bench.row(&format!("lora {name}"), bytes(n), T, &project);
     }
-    for (name, mask, by_rank) in [("Y += U B'", Mask::default(), 1), ("dX += D(dU A)", mask, 0)] {
+    for (name, mask) in [("Y += U B'", Mask::default()), ("dX += D(dU A)", mask)] {
         let expand = LoraExpand {
             u: u.address(),
             w: w.address(),
@@ -215,7 +231,6 @@ fn lora(bench: &Bench) {
             y_stride: width,
             rank: rank as u32,
             adapters: 1,
-            by_rank,
             scale: 1.0,
         };
         bench.row(&format!("lora {name}"), bytes(2 * n), T, &expand);
@@ -240,23 +255,39 @@ fn lora(bench: &Bench) {
         pieces,
         width,
         ranks: rank as u32,
-        by_rank: 0,
         scale: 1.0,
     };
-    bench.row("lora dA, sum of pieces", bytes(2 * pieces as usize * rank * HIDDEN), T, &reduce);
+    bench.row(
+        "lora dA, sum of pieces",
+        bytes(2 * pieces as usize * rank * HIDDEN),
+        T,
+        &reduce,
+    );
 }
 
 fn attention(bench: &Bench, heads: usize, kv_heads: usize) {
     let (width, kv_width) = (heads * 64, kv_heads * 64);
     let stride = width + 2 * kv_width;
-    let segments: Vec<_> = (0..TOKENS / SEQUENCE).map(|i| i * SEQUENCE..(i + 1) * SEQUENCE).collect();
+    let segments: Vec<_> = (0..TOKENS / SEQUENCE)
+        .map(|i| i * SEQUENCE..(i + 1) * SEQUENCE)
+        .collect();
     let tiles = sequence_tiles(&segments);
     let list = bench.ids(tiles.iter().flat_map(|t| [t.start, t.length, t.row, 0]));
-    let (qkv, gradient) = (bench.random(T, TOKENS * stride), bench.unset(T, TOKENS * stride));
-    let (out, dout) = (bench.unset(T, TOKENS * width), bench.random(T, TOKENS * width));
+    let (qkv, gradient) = (
+        bench.random(T, TOKENS * stride),
+        bench.unset(T, TOKENS * stride),
+    );
+    let (out, dout) = (
+        bench.unset(T, TOKENS * width),
+        bench.random(T, TOKENS * width),
+    );
     let [lse, delta] = std::array::from_fn(|_| bench.unset(Element::F32, TOKENS * heads));
     let at = |base: u64, column: usize| base + 2 * column as u64;
-    let (q, k, v) = (qkv.address(), at(qkv.address(), width), at(qkv.address(), width + kv_width));
+    let (q, k, v) = (
+        qkv.address(),
+        at(qkv.address(), width),
+        at(qkv.address(), width + kv_width),
+    );
     let pairs = (TOKENS / SEQUENCE * heads) as f64 * (SEQUENCE * (SEQUENCE + 1) / 2) as f64;
     let work = |products: f64| Work {
         bytes: 0.0,
@@ -325,7 +356,10 @@ fn decode(bench: &Bench, rows: usize, heads: usize, kv_heads: usize) {
     let (splits, items) = (2, rows * heads * 2);
     let [partial, statistics] = [64, 2].map(|n| bench.unset(Element::F32, items * n));
     let positions = bench.ids((0..rows).map(|_| context as u32 - 1));
-    let (slots, table) = (bench.ids(0..rows as u32), bench.ids(0..(rows * pages) as u32));
+    let (slots, table) = (
+        bench.ids(0..rows as u32),
+        bench.ids(0..(rows * pages) as u32),
+    );
     let name = |what: &str| format!("decode {heads}/{kv_heads}, {rows} rows of 512, {what}");
     let attend = DecodeAttention {
         q: q.address(),
@@ -342,7 +376,12 @@ fn decode(bench: &Bench, rows: usize, heads: usize, kv_heads: usize) {
         max_pages: pages as u32,
         splits,
     };
-    bench.row(&name("attention"), bytes(2 * rows * context * kv_heads * 64), T, &attend);
+    bench.row(
+        &name("attention"),
+        bytes(2 * rows * context * kv_heads * 64),
+        T,
+        &attend,
+    );
     let combine = DecodeCombine {
         partial: partial.address(),
         statistics: statistics.address(),
@@ -359,7 +398,10 @@ fn decode(bench: &Bench, rows: usize, heads: usize, kv_heads: usize) {
 fn gemv(bench: &Bench, rows: usize) {
     let (n, k) = (12 * HIDDEN, FFN);
     let (x, y) = (bench.random(T, rows * k), bench.unset(T, rows * n));
-    let (quants, scales) = (bench.random(Element::F32, n * k / 4), bench.random(Element::F16, n * k / 16));
+    let (quants, scales) = (
+        bench.random(Element::F32, n * k / 4),
+        bench.random(Element::F16, n * k / 16),
+    );
     let args = Gemv {
         x: x.address(),
         quants: quants.address(),
@@ -374,6 +416,16 @@ fn gemv(bench: &Bench, rows: usize) {
         bytes: (n * k / 32 * per_block) as f64,
         operations: 0.0,
     };
-    bench.row(&format!("gemv Q8_0 24,576 x 8,192, {rows} rows"), work(34), T, &GemvQ8(args));
-    bench.row(&format!("gemv Q4_1 24,576 x 8,192, {rows} rows"), work(20), T, &GemvQ4(args));
+    bench.row(
+        &format!("gemv Q8_0 24,576 x 8,192, {rows} rows"),
+        work(34),
+        T,
+        &GemvQ8(args),
+    );
+    bench.row(
+        &format!("gemv Q4_1 24,576 x 8,192, {rows} rows"),
+        work(20),
+        T,
+        &GemvQ4(args),
+    );
 }

@@ -42,13 +42,13 @@ args! {
     /// `lora.cu`
     Mask { keys: u64, threshold: u64, keep: f32 }
     /// `lora.cu`
-    LoraProject { x: u64, w: u64, u: u64, mask: Mask, tokens: u32, width: u32, x_stride: u32, rank: u32, adapters: u32, by_rank: u32, scale: f32 }
+    LoraProject { x: u64, w: u64, u: u64, mask: Mask, tokens: u32, width: u32, x_stride: u32, rank: u32, adapters: u32, scale: f32 }
     /// `lora.cu`
-    LoraExpand { u: u64, w: u64, y: u64, mask: Mask, tokens: u32, width: u32, y_stride: u32, rank: u32, adapters: u32, by_rank: u32, scale: f32 }
+    LoraExpand { u: u64, w: u64, y: u64, mask: Mask, tokens: u32, width: u32, y_stride: u32, rank: u32, adapters: u32, scale: f32 }
     /// `lora.cu`
     LoraGradient { x: u64, u: u64, partial: u64, mask: Mask, tokens: u32, width: u32, x_stride: u32, rank: u32, adapters: u32 }
     /// `lora.cu`
-    LoraReduce { partial: u64, gradient: u64, pieces: u32, width: u32, ranks: u32, by_rank: u32, scale: f32 }
+    LoraReduce { partial: u64, gradient: u64, pieces: u32, width: u32, ranks: u32, scale: f32 }
     /// `attention.cuh`
     SequenceTile { start: u32, length: u32, row: u32, unused: u32 }
     /// `attention.cuh`

@@ -70,7 +70,10 @@ impl Gpu {
     }
 
     fn function(&self, plan: &Plan) -> Result<sys::CUfunction, KernelError> {
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut functions = self
+            .functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = functions.get(&plan.kernel) {
             return Ok(*function);
         }
@@ -82,17 +85,22 @@ impl Gpu {
             .find_map(|module| unsafe { result::module::get_function(*module, name.clone()).ok() })
             .ok_or_else(|| failure(&self.name, &plan.kernel)("no kernel of this name"))?;
         if plan.shared > SHARED_WITHOUT_ASKING {
-            let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let attribute =
+                sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function is of a loaded module.
-            unsafe { result::function::set_function_attribute(function, attribute, plan.shared as i32) }
-                .map_err(failure(&self.name, &plan.kernel))?;
+            unsafe {
+                result::function::set_function_attribute(function, attribute, plan.shared as i32)
+            }
+            .map_err(failure(&self.name, &plan.kernel))?;
         }
         functions.insert(plan.kernel.clone(), function);
         Ok(function)
     }
 
     fn bind(&self) -> Result<(), KernelError> {
-        self.context.bind_to_thread().map_err(failure(&self.name, "binding it to the thread"))
+        self.context
+            .bind_to_thread()
+            .map_err(failure(&self.name, "binding it to the thread"))
     }
 
     /// Starts measuring time on the GPU.
@@ -108,7 +116,9 @@ impl Gpu {
 
     fn event(&self) -> Result<CudaEvent, KernelError> {
         let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
-        self.stream.record_event(flags).map_err(failure(&self.name, "an event"))
+        self.stream
+            .record_event(flags)
+            .map_err(failure(&self.name, "an event"))
     }
 
     /// Copies `bytes` from one place of the GPU's memory to another.
@@ -138,7 +148,10 @@ impl Span<'_> {
     /// If the driver reports one.
     pub fn seconds(self) -> Result<f64, KernelError> {
         let end = self.gpu.event()?;
-        let milliseconds = self.start.elapsed_ms(&end).map_err(failure(&self.gpu.name, "timing"))?;
+        let milliseconds = self
+            .start
+            .elapsed_ms(&end)
+            .map_err(failure(&self.gpu.name, "timing"))?;
         Ok(f64::from(milliseconds) / 1e3)
     }
 }
@@ -177,17 +190,26 @@ impl Machine for Gpu {
     unsafe fn write(&self, address: u64, data: &[u8]) -> Result<(), KernelError> {
         self.bind()?;
         // SAFETY: the caller promises that the memory is there.
-        unsafe { result::memcpy_htod_sync(address, data) }.map_err(failure(&self.name, "a copy to it"))
+        unsafe { result::memcpy_htod_sync(address, data) }
+            .map_err(failure(&self.name, "a copy to it"))
     }
 
     unsafe fn read(&self, address: u64, data: &mut [u8]) -> Result<(), KernelError> {
         self.bind()?;
-        self.stream.synchronize().map_err(failure(&self.name, "waiting for kernels"))?;
+        self.stream
+            .synchronize()
+            .map_err(failure(&self.name, "waiting for kernels"))?;
         // SAFETY: the caller promises that the memory is there.
-        unsafe { result::memcpy_dtoh_sync(data, address) }.map_err(failure(&self.name, "a copy from it"))
+        unsafe { result::memcpy_dtoh_sync(data, address) }
+            .map_err(failure(&self.name, "a copy from it"))
     }
 
-    unsafe fn launch(&self, plan: &Plan, args: *const c_void, _size: usize) -> Result<(), KernelError> {
+    unsafe fn launch(
+        &self,
+        plan: &Plan,
+        args: *const c_void,
+        _size: usize,
+    ) -> Result<(), KernelError> {
         self.bind()?;
         let function = self.function(plan)?;
         let [x, y, z] = plan.grid;

@@ -129,7 +129,12 @@ pub trait Machine {
     /// # Safety
     /// `args` points to `size` bytes, the struct that the kernel takes, and every address in it is
     /// valid for what the kernel's file says it reads and writes.
-    unsafe fn launch(&self, plan: &Plan, args: *const c_void, size: usize) -> Result<(), KernelError>;
+    unsafe fn launch(
+        &self,
+        plan: &Plan,
+        args: *const c_void,
+        size: usize,
+    ) -> Result<(), KernelError>;
 }
 
 /// Plans `kernel` for elements of type `element` and starts it.

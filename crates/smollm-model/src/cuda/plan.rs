@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+#[allow(clippy::wildcard_imports)] // one struct a kernel
 use super::args::*;
 use super::{Element, KernelError};
 
@@ -47,7 +48,11 @@ fn multiples(kernel: &'static str, of: u32, sizes: &[(&str, u32)]) -> Result<(),
     }
 }
 
-fn require(kernel: &'static str, holds: bool, what: impl FnOnce() -> String) -> Result<(), KernelError> {
+fn require(
+    kernel: &'static str,
+    holds: bool,
+    what: impl FnOnce() -> String,
+) -> Result<(), KernelError> {
     if holds {
         Ok(())
     } else {
@@ -85,7 +90,11 @@ impl Kernel for Rope {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
         let pack = element.pack();
         multiples("rope", 2 * pack, &[("dim", self.dim)])?;
-        multiples("rope", pack, &[("x_stride", self.x_stride), ("y_stride", self.y_stride)])?;
+        multiples(
+            "rope",
+            pack,
+            &[("x_stride", self.x_stride), ("y_stride", self.y_stride)],
+        )?;
         let items = u64::from(self.tokens) * u64::from(self.heads * (self.dim / 2 / pack));
         Ok(plan("rope", element, [blocks(items, 256), 1, 1], 256))
     }
@@ -94,20 +103,32 @@ impl Kernel for Rope {
 impl Kernel for SwiGluForward {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
         let pack = element.pack();
-        let sizes = [self.width, self.in_stride, self.out_stride].map(|size| ("width or stride", size));
+        let sizes =
+            [self.width, self.in_stride, self.out_stride].map(|size| ("width or stride", size));
         multiples("swiglu", pack, &sizes)?;
         let items = u64::from(self.rows) * u64::from(self.width / pack);
-        Ok(plan("swiglu_forward", element, [blocks(items, 256), 1, 1], 256))
+        Ok(plan(
+            "swiglu_forward",
+            element,
+            [blocks(items, 256), 1, 1],
+            256,
+        ))
     }
 }
 
 impl Kernel for SwiGluBackward {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
         let pack = element.pack();
-        let sizes = [self.width, self.in_stride, self.out_stride].map(|size| ("width or stride", size));
+        let sizes =
+            [self.width, self.in_stride, self.out_stride].map(|size| ("width or stride", size));
         multiples("swiglu", pack, &sizes)?;
         let items = u64::from(self.rows) * u64::from(self.width / pack);
-        Ok(plan("swiglu_backward", element, [blocks(items, 256), 1, 1], 256))
+        Ok(plan(
+            "swiglu_backward",
+            element,
+            [blocks(items, 256), 1, 1],
+            256,
+        ))
     }
 }
 
@@ -121,10 +142,12 @@ impl Kernel for Dropout {
 impl Kernel for CrossEntropy {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
         multiples("cross_entropy", element.pack(), &[("stride", self.stride)])?;
-        require("cross_entropy", (1..=self.stride).contains(&self.vocab), || {
-            format!("a vocabulary of {} in rows of {}", self.vocab, self.stride)
-        })?;
-        Ok(plan("cross_entropy", element, [self.rows, 1, 1], 512))
+        require(
+            "cross_entropy",
+            (1..=self.stride).contains(&self.vocab),
+            || format!("a vocabulary of {} in rows of {}", self.vocab, self.stride),
+        )?;
+        Ok(plan("cross_entropy", element, [self.rows, 1, 1], 1024))
     }
 }
 
@@ -160,11 +183,15 @@ impl Kernel for AdamW {
 /// Ranks that a thread takes.
 const RANKS: u32 = 8;
 /// Tokens whose products one block of `lora_gradient` sums.
-const TOKEN_PIECE: u32 = 128;
+const TOKEN_PIECE: u32 = 64;
 
 fn lora_sizes(element: Element, rank: u32, width: u32, stride: u32) -> Result<(), KernelError> {
     multiples("lora", RANKS, &[("rank", rank)])?;
-    multiples("lora", element.pack(), &[("width", width), ("stride", stride)])
+    multiples(
+        "lora",
+        element.pack(),
+        &[("width", width), ("stride", stride)],
+    )
 }
 
 impl Kernel for LoraProject {
@@ -179,7 +206,12 @@ impl Kernel for LoraExpand {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
         lora_sizes(element, self.rank, self.width, self.y_stride)?;
         let columns = (self.width / element.pack()).div_ceil(128);
-        Ok(plan("lora_expand", element, [columns, self.tokens.div_ceil(4), 1], 128))
+        Ok(plan(
+            "lora_expand",
+            element,
+            [columns, self.tokens.div_ceil(4), 1],
+            128,
+        ))
     }
 }
 
@@ -194,7 +226,11 @@ impl Kernel for LoraGradient {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
         lora_sizes(element, self.rank, self.width, self.x_stride)?;
         let columns = (self.width / element.pack()).div_ceil(128);
-        let grid = [columns, Self::pieces(self.tokens), self.adapters * self.rank / RANKS];
+        let grid = [
+            columns,
+            Self::pieces(self.tokens),
+            self.adapters * self.rank / RANKS,
+        ];
         Ok(plan("lora_gradient", element, grid, 128))
     }
 }
@@ -224,7 +260,10 @@ fn attention_plan(
 ) -> Result<Plan, KernelError> {
     let grouped = heads.key_value > 0 && heads.query % heads.key_value == 0;
     require("attention", grouped && heads.query > 0, || {
-        format!("{} query heads over {} key-value heads", heads.query, heads.key_value)
+        format!(
+            "{} query heads over {} key-value heads",
+            heads.query, heads.key_value
+        )
     })?;
     let strides: Vec<(&str, u32)> = strides.iter().map(|&stride| ("a stride", stride)).collect();
     multiples("attention", element.pack(), &strides)?;
@@ -242,7 +281,13 @@ impl Kernel for AttentionForward {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
         let strides = [self.q_stride, self.kv_stride, self.out_stride];
         let heads = (self.heads, self.heads.query);
-        attention_plan("attention_forward", element, heads, (self.tile_count, &strides), 0)
+        attention_plan(
+            "attention_forward",
+            element,
+            heads,
+            (self.tile_count, &strides),
+            0,
+        )
     }
 }
 
@@ -250,7 +295,12 @@ impl Kernel for AttentionDelta {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
         multiples("attention", element.pack(), &[("stride", self.stride)])?;
         let items = u64::from(self.tokens) * u64::from(self.heads * (TILE / element.pack()));
-        Ok(plan("attention_delta", element, [blocks(items, 128), 1, 1], 128))
+        Ok(plan(
+            "attention_delta",
+            element,
+            [blocks(items, 128), 1, 1],
+            128,
+        ))
     }
 }
 
@@ -305,7 +355,12 @@ impl Kernel for GatherRows {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
         multiples("gather_rows", element.pack(), &[("width", self.width)])?;
         let items = u64::from(self.rows) * u64::from(self.width / element.pack());
-        Ok(plan("gather_rows", element, [blocks(items, 256), 1, 1], 256))
+        Ok(plan(
+            "gather_rows",
+            element,
+            [blocks(items, 256), 1, 1],
+            256,
+        ))
     }
 }
 
@@ -313,7 +368,10 @@ impl Kernel for DecodeAttention {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
         let grouped = self.kv_heads > 0 && self.q_heads % self.kv_heads == 0;
         require("decode_attention", grouped && self.q_heads > 0, || {
-            format!("{} query heads over {} key-value heads", self.q_heads, self.kv_heads)
+            format!(
+                "{} query heads over {} key-value heads",
+                self.q_heads, self.kv_heads
+            )
         })?;
         // Group sizes with a kernel of their own; any other takes its heads one by one.
         let group = match self.q_heads / self.kv_heads {
@@ -321,13 +379,23 @@ impl Kernel for DecodeAttention {
             _ => 1,
         };
         let grid = [self.splits, self.q_heads / group, self.rows];
-        Ok(plan(&format!("decode_attention_g{group}"), element, grid, 128))
+        Ok(plan(
+            &format!("decode_attention_g{group}"),
+            element,
+            grid,
+            128,
+        ))
     }
 }
 
 impl Kernel for DecodeCombine {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
-        Ok(plan("decode_combine", element, [self.q_heads, self.rows, 1], TILE))
+        Ok(plan(
+            "decode_combine",
+            element,
+            [self.q_heads, self.rows, 1],
+            TILE,
+        ))
     }
 }
 
@@ -354,12 +422,14 @@ impl Kernel for GemvQ4 {
 /// are short ones.
 pub fn sequence_tiles(segments: &[Range<usize>]) -> Vec<SequenceTile> {
     let tiles = segments.iter().flat_map(|segment| {
-        (0..segment.len()).step_by(TILE as usize).map(|row| SequenceTile {
-            start: segment.start as u32,
-            length: segment.len() as u32,
-            row: row as u32,
-            unused: 0,
-        })
+        (0..segment.len())
+            .step_by(TILE as usize)
+            .map(|row| SequenceTile {
+                start: segment.start as u32,
+                length: segment.len() as u32,
+                row: row as u32,
+                unused: 0,
+            })
     });
     let mut tiles: Vec<SequenceTile> = tiles.collect();
     tiles.sort_by_key(|tile| std::cmp::Reverse(tile.row));

@@ -69,7 +69,12 @@ impl Machine for Shim {
         Ok(())
     }
 
-    unsafe fn launch(&self, plan: &Plan, args: *const c_void, size: usize) -> Result<(), KernelError> {
+    unsafe fn launch(
+        &self,
+        plan: &Plan,
+        args: *const c_void,
+        size: usize,
+    ) -> Result<(), KernelError> {
         let failed = |reason: String| KernelError::Machine {
             machine: self.name(),
             action: plan.kernel.clone(),
@@ -95,7 +100,12 @@ impl Machine for Shim {
         if status == 0 {
             return Ok(());
         }
-        let end = message.iter().position(|&byte| byte == 0).unwrap_or(message.len());
-        Err(failed(String::from_utf8_lossy(&message[..end]).into_owned()))
+        let end = message
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(message.len());
+        Err(failed(
+            String::from_utf8_lossy(&message[..end]).into_owned(),
+        ))
     }
 }

@@ -77,14 +77,25 @@ impl Inputs {
         let stride = width + 2 * kv_width;
         let row = |t: usize| {
             let part = |x: &[f32], n: usize| x[t * n..(t + 1) * n].to_vec();
-            [part(&self.q, width), part(&self.k, kv_width), part(&self.v, kv_width)].concat()
+            [
+                part(&self.q, width),
+                part(&self.k, kv_width),
+                part(&self.v, kv_width),
+            ]
+            .concat()
         };
         let packed = b.tensor(&(0..tokens).flat_map(row).collect::<Vec<_>>());
         let dout = b.tensor(&self.dout);
         let tiles = sequence_tiles(&segments(&self.lengths));
-        let words: Vec<u32> = tiles.iter().flat_map(|t| [t.start, t.length, t.row, t.unused]).collect();
+        let words: Vec<u32> = tiles
+            .iter()
+            .flat_map(|t| [t.start, t.length, t.row, t.unused])
+            .collect();
         let (out, gradient) = (b.unset(tokens * width), b.unset(tokens * stride));
-        let statistics = [b.unset_floats(tokens * self.heads), b.unset_floats(tokens * self.heads)];
+        let statistics = [
+            b.unset_floats(tokens * self.heads),
+            b.unset_floats(tokens * self.heads),
+        ];
         let memory = Buffers {
             packed: &packed,
             dout: &dout,
@@ -98,7 +109,8 @@ impl Inputs {
         let gradient = b.read(&gradient);
         let columns = |first: usize, n: usize| -> Vec<f32> {
             let rows = gradient.chunks_exact(stride);
-            rows.flat_map(|row| row[first..first + n].to_vec()).collect()
+            rows.flat_map(|row| row[first..first + n].to_vec())
+                .collect()
         };
         Found {
             out: b.read(&out),

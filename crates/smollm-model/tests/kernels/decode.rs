@@ -71,7 +71,11 @@ impl<'m> Cache<'m> {
         let splits = (self.max_pages * PAGE).div_ceil(SPLIT);
         let items = rows * self.heads * splits;
         let (partial, statistics) = (b.unset_floats(items * DIM), b.unset_floats(items * 2));
-        let (places, slots, out) = (b.ids(positions), b.ids(slots), b.unset(rows * self.heads * DIM));
+        let (places, slots, out) = (
+            b.ids(positions),
+            b.ids(slots),
+            b.unset(rows * self.heads * DIM),
+        );
         b.run(&DecodeAttention {
             q: q.address(),
             keys: self.keys.address(),
@@ -104,7 +108,9 @@ impl<'m> Cache<'m> {
 fn parts(qkv: &[f64], heads: usize, kv_heads: usize) -> [Vec<f64>; 3] {
     let stride = (heads + 2 * kv_heads) * DIM;
     let columns = |first: usize, n: usize| -> Vec<f64> {
-        qkv.chunks_exact(stride).flat_map(|row| row[first * DIM..(first + n) * DIM].to_vec()).collect()
+        qkv.chunks_exact(stride)
+            .flat_map(|row| row[first * DIM..(first + n) * DIM].to_vec())
+            .collect()
     };
     let positions: Vec<u32> = (0..(qkv.len() / stride) as u32).collect();
     let rotated = |x: Vec<f64>, n: usize| rope(&x, n * DIM, &positions, DIM, THETA, 1.0);
@@ -122,20 +128,36 @@ fn decoding_equals_the_last_row_of_whole_attention_in_any_batch() {
             let lengths = [1usize, 64, 300];
             let cache = Cache::new(b, heads, kv_heads, &lengths);
             let stride = (heads + 2 * kv_heads) * DIM;
-            let sequences: Vec<Vec<f32>> =
-                (0..3).map(|i| b.values(lengths[i] * stride, 20 + i as u64)).collect();
+            let sequences: Vec<Vec<f32>> = (0..3)
+                .map(|i| b.values(lengths[i] * stride, 20 + i as u64))
+                .collect();
             // Prefill: all tokens of all sequences in one call.
             let positions: Vec<u32> = lengths.iter().flat_map(|&n| 0..n as u32).collect();
-            let slots: Vec<u32> = (0..3u32).flat_map(|s| vec![s; lengths[s as usize]]).collect();
+            let slots: Vec<u32> = (0..3u32)
+                .flat_map(|s| vec![s; lengths[s as usize]])
+                .collect();
             let q = cache.append(&sequences.concat(), &positions, &slots);
             let q = b.read(&q);
-            let last: Vec<usize> = lengths.iter().scan(0, |end, n| { *end += n; Some(*end - 1) }).collect();
+            let last: Vec<usize> = lengths
+                .iter()
+                .scan(0, |end, n| {
+                    *end += n;
+                    Some(*end - 1)
+                })
+                .collect();
             let width = heads * DIM;
-            let rows: Vec<f32> = last.iter().flat_map(|&t| q[t * width..][..width].to_vec()).collect();
+            let rows: Vec<f32> = last
+                .iter()
+                .flat_map(|&t| q[t * width..][..width].to_vec())
+                .collect();
             let ends: Vec<u32> = lengths.iter().map(|&n| n as u32 - 1).collect();
             let found = cache.attend(&b.tensor(&rows), &ends, &[0, 1, 2]);
 
-            let tolerance = if b.element == Element::F32 { 3e-6 } else { 2.0 * b.once() };
+            let tolerance = if b.element == Element::F32 {
+                3e-6
+            } else {
+                2.0 * b.once()
+            };
             for slot in 0..3 {
                 let name = b.named(&format!("{heads}/{kv_heads} heads, {} keys", lengths[slot]));
                 let [q, k, v] = parts(&wide(&sequences[slot]), heads, kv_heads);

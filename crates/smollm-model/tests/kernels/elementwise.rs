@@ -74,7 +74,10 @@ fn rms_norm_backward_adds_the_gradient_of_the_residual() {
                 let mut expected =
                     reference::rms_norm_backward(&wide(&h), &wide(&weight), &wide(&dy), EPS.into());
                 if with_residual {
-                    expected.iter_mut().zip(&dres).for_each(|(e, d)| *e += f64::from(*d));
+                    expected
+                        .iter_mut()
+                        .zip(&dres)
+                        .for_each(|(e, d)| *e += f64::from(*d));
                 }
                 let name = b.named(&format!("rms_norm backward {rows} x {width}"));
                 assert_close(&name, &b.read(&dh), &expected, b.once());
@@ -105,7 +108,10 @@ fn rope_rotates_part_of_a_packed_row_and_back() {
             sign: 1.0,
         };
         b.run(&args);
-        let rows: Vec<f32> = x.chunks_exact(stride).flat_map(|row| row[..width].to_vec()).collect();
+        let rows: Vec<f32> = x
+            .chunks_exact(stride)
+            .flat_map(|row| row[..width].to_vec())
+            .collect();
         let expected = reference::rope(&wide(&rows), width, &positions, dim, theta, 1.0);
         assert_close(&b.named("rope"), &b.read(&y), &expected, b.once());
 
@@ -116,7 +122,12 @@ fn rope_rotates_part_of_a_packed_row_and_back() {
             ..args
         };
         b.run(&args); // in place
-        assert_close(&b.named("rope and back"), &b.read(&y), &wide(&rows), 2.0 * b.once());
+        assert_close(
+            &b.named("rope and back"),
+            &b.read(&y),
+            &wide(&rows),
+            2.0 * b.once(),
+        );
     });
 }
 
@@ -124,11 +135,17 @@ fn rope_rotates_part_of_a_packed_row_and_back() {
 fn swiglu_and_its_gradients_on_packed_halves() {
     on_every_element(|b| {
         for (rows, width) in [(1, 8), (3, 1536), (7, 160)] {
-            let both = b.rounded(&b.values(2 * rows * width, 6).iter().map(|x| 6.0 * x).collect::<Vec<_>>());
+            let both = b.rounded(
+                &b.values(2 * rows * width, 6)
+                    .iter()
+                    .map(|x| 6.0 * x)
+                    .collect::<Vec<_>>(),
+            );
             let dy = b.values(rows * width, 7);
             let half = |first: usize| -> Vec<f64> {
                 let rows = both.chunks_exact(2 * width);
-                rows.flat_map(|row| wide(&row[first..first + width])).collect()
+                rows.flat_map(|row| wide(&row[first..first + width]))
+                    .collect()
             };
             let (gate, up) = (half(0), half(width));
             let (packed, dys) = (b.tensor(&both), b.tensor(&dy));
@@ -157,7 +174,8 @@ fn swiglu_and_its_gradients_on_packed_halves() {
             let name = b.named(&format!("swiglu {rows} x {width}"));
             assert_close(&name, &b.read(&y), &reference::swiglu(&gate, &up), b.once());
             let (dgate, dup) = reference::swiglu_backward(&gate, &up, &wide(&dy));
-            let row = |r: usize| [&dgate[r * width..][..width], &dup[r * width..][..width]].concat();
+            let row =
+                |r: usize| [&dgate[r * width..][..width], &dup[r * width..][..width]].concat();
             let expected: Vec<f64> = (0..rows).flat_map(row).collect();
             assert_close(&name, &b.read(&gradient), &expected, b.once());
         }
@@ -186,8 +204,18 @@ fn dropout_has_the_masks_of_the_cpu() {
                 })
                 .collect();
             let found = b.read(&y);
-            assert_close(&b.named(&format!("dropout {n}, p {p}")), &found, &expected, b.once());
-            assert!(found.iter().zip(&expected).all(|(a, b)| (*a == 0.0) == (*b == 0.0)));
+            assert_close(
+                &b.named(&format!("dropout {n}, p {p}")),
+                &found,
+                &expected,
+                b.once(),
+            );
+            assert!(
+                found
+                    .iter()
+                    .zip(&expected)
+                    .all(|(a, b)| (*a == 0.0) == (*b == 0.0))
+            );
         }
     });
 }
@@ -206,8 +234,10 @@ fn rows_are_gathered_by_id() {
             rows: ids.len() as u32,
             width: width as u32,
         });
-        let expected: Vec<f32> =
-            ids.iter().flat_map(|&id| table[id as usize * width..][..width].to_vec()).collect();
+        let expected: Vec<f32> = ids
+            .iter()
+            .flat_map(|&id| table[id as usize * width..][..width].to_vec())
+            .collect();
         assert_eq!(b.read(&out), expected, "{}", b.named("gather"));
     });
 }
@@ -219,6 +249,12 @@ fn sizes_that_do_not_fit_are_errors() {
         width: 100,
         ..RmsNormForward::default()
     };
-    let error = norm.plan(smollm_model::cuda::Element::Bf16).unwrap_err().to_string();
-    assert_eq!(error, "rms_norm: width is 100; expected a multiple of 8, at least 8");
+    let error = norm
+        .plan(smollm_model::cuda::Element::Bf16)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "rms_norm: width is 100; expected a multiple of 8, at least 8"
+    );
 }

@@ -13,7 +13,9 @@ fn blocks(count: usize, q8: bool) -> (Vec<u8>, Vec<f64>) {
         let draw = |i: u64| mix(block, i);
         let scale = f16::from_f32(0.001 + (draw(0) % 100) as f32 * 1e-4);
         let minimum = f16::from_f32((draw(1) % 100) as f32 * 1e-3 - 0.05);
-        let bytes: Vec<u8> = (0..if q8 { 32 } else { 16 }).map(|i| (draw(2 + i) >> 32) as u8).collect();
+        let bytes: Vec<u8> = (0..if q8 { 32 } else { 16 })
+            .map(|i| (draw(2 + i) >> 32) as u8)
+            .collect();
         data.extend(scale.to_le_bytes());
         let (d, m) = (scale.to_f64(), minimum.to_f64());
         if q8 {
@@ -28,9 +30,20 @@ fn blocks(count: usize, q8: bool) -> (Vec<u8>, Vec<f64>) {
     (data, weights)
 }
 
-fn run(b: Bench<'_>, parted: &Parted, x: &[f32], add: Option<&[f32]>, (n, k): (usize, usize), q8: bool) -> Vec<f32> {
+fn run(
+    b: Bench<'_>,
+    parted: &Parted,
+    x: &[f32],
+    add: Option<&[f32]>,
+    (n, k): (usize, usize),
+    q8: bool,
+) -> Vec<f32> {
     let rows = x.len() / k;
-    let (xs, quants, scales) = (b.tensor(x), b.bytes(&parted.quants), b.bytes(&parted.scales));
+    let (xs, quants, scales) = (
+        b.tensor(x),
+        b.bytes(&parted.quants),
+        b.bytes(&parted.scales),
+    );
     let (added, y) = (add.map(|add| b.tensor(add)), b.unset(rows * n));
     let args = Gemv {
         x: xs.address(),
@@ -56,21 +69,36 @@ fn quantised_products_match_dequantised_weights_for_any_number_of_rows() {
         for q8 in [true, false] {
             for (rows, n, k) in [(1, 9, 32), (1, 16, 576), (5, 7, 960), (4, 8, 2048)] {
                 let (data, weights) = blocks(n * k / 32, q8);
-                let parted = if q8 { part_q8_0(&data) } else { part_q4_1(&data) }.unwrap();
+                let parted = if q8 {
+                    part_q8_0(&data)
+                } else {
+                    part_q4_1(&data)
+                }
+                .unwrap();
                 let (x, add) = (b.values(rows * k, 1), b.values(rows * n, 2));
-                let name = b.named(&format!("{} {rows} x {n} x {k}", if q8 { "Q8_0" } else { "Q4_1" }));
+                let name = b.named(&format!(
+                    "{} {rows} x {n} x {k}",
+                    if q8 { "Q8_0" } else { "Q4_1" }
+                ));
                 let found = run(b, &parted, &x, Some(&add), (n, k), q8);
                 let xs = wide(&x);
                 let dot = |i: usize| -> f64 {
                     let (row, column) = (i / n, i % n);
-                    (0..k).map(|l| xs[row * k + l] * weights[column * k + l]).sum()
+                    (0..k)
+                        .map(|l| xs[row * k + l] * weights[column * k + l])
+                        .sum()
                 };
-                let expected: Vec<f64> = (0..rows * n).map(|i| dot(i) + f64::from(add[i])).collect();
+                let expected: Vec<f64> =
+                    (0..rows * n).map(|i| dot(i) + f64::from(add[i])).collect();
                 assert_close(&name, &found, &expected, b.once());
                 let plain = run(b, &parted, &x, None, (n, k), q8);
                 for (row, x) in x.chunks_exact(k).enumerate() {
                     let alone = run(b, &parted, x, None, (n, k), q8);
-                    assert_eq!(alone, plain[row * n..][..n], "{name}: row {row} alone and in a batch");
+                    assert_eq!(
+                        alone,
+                        plain[row * n..][..n],
+                        "{name}: row {row} alone and in a batch"
+                    );
                 }
             }
         }

@@ -18,16 +18,46 @@ struct Layer {
 }
 
 const LAYERS: [Layer; 4] = [
-    Layer { tokens: 1, inputs: 64, out: 64, rank: 8, adapters: 1, p: 0.0 },
-    Layer { tokens: 37, inputs: 576, out: 192, rank: 8, adapters: 1, p: 0.1 },
-    Layer { tokens: 130, inputs: 96, out: 1032, rank: 16, adapters: 1, p: 0.5 },
-    Layer { tokens: 19, inputs: 320, out: 64, rank: 8, adapters: 3, p: 0.25 },
+    Layer {
+        tokens: 1,
+        inputs: 64,
+        out: 64,
+        rank: 8,
+        adapters: 1,
+        p: 0.0,
+    },
+    Layer {
+        tokens: 37,
+        inputs: 576,
+        out: 192,
+        rank: 8,
+        adapters: 1,
+        p: 0.1,
+    },
+    Layer {
+        tokens: 130,
+        inputs: 96,
+        out: 1032,
+        rank: 16,
+        adapters: 1,
+        p: 0.5,
+    },
+    Layer {
+        tokens: 19,
+        inputs: 320,
+        out: 64,
+        rank: 8,
+        adapters: 3,
+        p: 0.25,
+    },
 ];
 const SCALE: f32 = 4.0;
 
 impl Layer {
     fn keys(self) -> Vec<u64> {
-        (0..self.adapters as u64).map(|adapter| mix(5, adapter)).collect()
+        (0..self.adapters as u64)
+            .map(|adapter| mix(5, adapter))
+            .collect()
     }
 
     fn mask(self, keys: &Memory<'_>) -> Mask {
@@ -45,17 +75,32 @@ impl Layer {
             draw if draw < threshold => 0.0,
             _ => 1.0 / (1.0 - self.p),
         };
-        let of = |key: u64| x.iter().enumerate().map(|(i, x)| x * factor(key, i)).collect();
+        let of = |key: u64| {
+            x.iter()
+                .enumerate()
+                .map(|(i, x)| x * factor(key, i))
+                .collect()
+        };
         self.keys().into_iter().map(of).collect()
     }
 
     fn keys_in(self, b: Bench<'_>) -> Memory<'_> {
-        b.bytes(&self.keys().iter().flat_map(|key| key.to_le_bytes()).collect::<Vec<_>>())
+        b.bytes(
+            &self
+                .keys()
+                .iter()
+                .flat_map(|key| key.to_le_bytes())
+                .collect::<Vec<_>>(),
+        )
     }
 
     /// Matrices of the adapters side by side: `[tokens, adapters · rank]`.
     fn beside(self, parts: &[Vec<f64>]) -> Vec<f64> {
-        let row = |t: usize| parts.iter().flat_map(move |part| part[t * self.rank..][..self.rank].to_vec());
+        let row = |t: usize| {
+            parts
+                .iter()
+                .flat_map(move |part| part[t * self.rank..][..self.rank].to_vec())
+        };
         (0..self.tokens).flat_map(row).collect()
     }
 }
@@ -63,8 +108,16 @@ impl Layer {
 fn for_every_layer(body: impl Fn(Bench<'_>, Layer, &str)) {
     on_every_element(|b| {
         for layer in LAYERS {
-            let Layer { tokens, inputs, out, rank, adapters, p } = layer;
-            let shape = format!("{tokens} tokens, {inputs} to {out}, {adapters} x rank {rank}, p {p}");
+            let Layer {
+                tokens,
+                inputs,
+                out,
+                rank,
+                adapters,
+                p,
+            } = layer;
+            let shape =
+                format!("{tokens} tokens, {inputs} to {out}, {adapters} x rank {rank}, p {p}");
             body(b, layer, &b.named(&shape));
         }
     });
@@ -73,8 +126,17 @@ fn for_every_layer(body: impl Fn(Bench<'_>, Layer, &str)) {
 #[test]
 fn projecting_down_drops_out_and_multiplies_by_a() {
     for_every_layer(|b, layer, name| {
-        let Layer { tokens, inputs, rank, adapters, .. } = layer;
-        let (x, a) = (b.values(tokens * inputs, 1), values(adapters * rank * inputs, 2));
+        let Layer {
+            tokens,
+            inputs,
+            rank,
+            adapters,
+            ..
+        } = layer;
+        let (x, a) = (
+            b.values(tokens * inputs, 1),
+            values(adapters * rank * inputs, 2),
+        );
         let (xs, weights, keys) = (b.tensor(&x), b.floats(&a), layer.keys_in(b));
         let u = b.unset_floats(tokens * adapters * rank);
         b.run(&LoraProject {
@@ -87,12 +149,18 @@ fn projecting_down_drops_out_and_multiplies_by_a() {
             x_stride: inputs as u32,
             rank: rank as u32,
             adapters: adapters as u32,
-            by_rank: 0,
             scale: 1.0,
         });
-        let of = |(x, a): (&Vec<f64>, &[f64])| product(x, &transposed(a, rank, inputs), (tokens, inputs, rank));
+        let of = |(x, a): (&Vec<f64>, &[f64])| {
+            product(x, &transposed(a, rank, inputs), (tokens, inputs, rank))
+        };
         let a = wide(&a);
-        let parts: Vec<Vec<f64>> = layer.dropped(&wide(&x)).iter().zip(a.chunks_exact(rank * inputs)).map(of).collect();
+        let parts: Vec<Vec<f64>> = layer
+            .dropped(&wide(&x))
+            .iter()
+            .zip(a.chunks_exact(rank * inputs))
+            .map(of)
+            .collect();
         assert_close(name, &read_floats(&u), &layer.beside(&parts), 2e-6);
     });
 }
@@ -100,9 +168,15 @@ fn projecting_down_drops_out_and_multiplies_by_a() {
 #[test]
 fn the_gradient_of_u_is_the_output_gradient_times_b() {
     for_every_layer(|b, layer, name| {
-        let Layer { tokens, out, rank, .. } = layer;
-        let (dy, weight) = (b.values(tokens * out, 1), values(out * rank, 2));
-        let (dys, weights, u) = (b.tensor(&dy), b.floats(&weight), b.unset_floats(tokens * rank));
+        let Layer {
+            tokens, out, rank, ..
+        } = layer;
+        let (dy, weight) = (b.values(tokens * out, 1), values(rank * out, 2));
+        let (dys, weights, u) = (
+            b.tensor(&dy),
+            b.floats(&weight),
+            b.unset_floats(tokens * rank),
+        );
         b.run(&LoraProject {
             x: dys.address(),
             w: weights.address(),
@@ -113,10 +187,13 @@ fn the_gradient_of_u_is_the_output_gradient_times_b() {
             x_stride: out as u32,
             rank: rank as u32,
             adapters: 1,
-            by_rank: 1,
             scale: SCALE,
         });
-        let mut expected = product(&wide(&dy), &wide(&weight), (tokens, out, rank));
+        let mut expected = product(
+            &wide(&dy),
+            &transposed(&wide(&weight), rank, out),
+            (tokens, out, rank),
+        );
         expected.iter_mut().for_each(|x| *x *= f64::from(SCALE));
         assert_close(name, &read_floats(&u), &expected, 2e-6);
     });
@@ -125,8 +202,14 @@ fn the_gradient_of_u_is_the_output_gradient_times_b() {
 #[test]
 fn expanding_adds_to_what_is_there() {
     for_every_layer(|b, layer, name| {
-        let Layer { tokens, out, rank, .. } = layer;
-        let (u, weight, y) = (values(tokens * rank, 1), values(out * rank, 2), b.values(tokens * out, 3));
+        let Layer {
+            tokens, out, rank, ..
+        } = layer;
+        let (u, weight, y) = (
+            values(tokens * rank, 1),
+            values(rank * out, 2),
+            b.values(tokens * out, 3),
+        );
         let (us, weights, ys) = (b.floats(&u), b.floats(&weight), b.tensor(&y));
         b.run(&LoraExpand {
             u: us.address(),
@@ -138,11 +221,13 @@ fn expanding_adds_to_what_is_there() {
             y_stride: out as u32,
             rank: rank as u32,
             adapters: 1,
-            by_rank: 1,
             scale: SCALE,
         });
-        let mut expected = product(&wide(&u), &transposed(&wide(&weight), out, rank), (tokens, rank, out));
-        expected.iter_mut().zip(&y).for_each(|(e, y)| *e = f64::from(SCALE) * *e + f64::from(*y));
+        let mut expected = product(&wide(&u), &wide(&weight), (tokens, rank, out));
+        expected
+            .iter_mut()
+            .zip(&y)
+            .for_each(|(e, y)| *e = f64::from(SCALE) * *e + f64::from(*y));
         assert_close(name, &b.read(&ys), &expected, b.once());
     });
 }
@@ -150,10 +235,20 @@ fn expanding_adds_to_what_is_there() {
 #[test]
 fn the_input_gradient_has_each_adapters_mask() {
     for_every_layer(|b, layer, name| {
-        let Layer { tokens, inputs, rank, adapters, .. } = layer;
-        let (du, a) = (values(tokens * adapters * rank, 1), values(adapters * rank * inputs, 2));
+        let Layer {
+            tokens,
+            inputs,
+            rank,
+            adapters,
+            ..
+        } = layer;
+        let (du, a) = (
+            values(tokens * adapters * rank, 1),
+            values(adapters * rank * inputs, 2),
+        );
         let dx = b.values(tokens * inputs, 3);
-        let (dus, weights, dxs, keys) = (b.floats(&du), b.floats(&a), b.tensor(&dx), layer.keys_in(b));
+        let (dus, weights, dxs, keys) =
+            (b.floats(&du), b.floats(&a), b.tensor(&dx), layer.keys_in(b));
         b.run(&LoraExpand {
             u: dus.address(),
             w: weights.address(),
@@ -164,10 +259,13 @@ fn the_input_gradient_has_each_adapters_mask() {
             y_stride: inputs as u32,
             rank: rank as u32,
             adapters: adapters as u32,
-            by_rank: 0,
             scale: 1.0,
         });
-        let (du, a, masks) = (wide(&du), wide(&a), layer.dropped(&vec![1.0; tokens * inputs]));
+        let (du, a, masks) = (
+            wide(&du),
+            wide(&a),
+            layer.dropped(&vec![1.0; tokens * inputs]),
+        );
         let mut expected = wide(&dx);
         for adapter in 0..adapters {
             let row = |t: usize| du[(t * adapters + adapter) * rank..][..rank].to_vec();
@@ -183,10 +281,13 @@ fn the_input_gradient_has_each_adapters_mask() {
 }
 
 /// `partial` sums and their reduction, added to a gradient that holds ones.
-fn gradient(b: Bench<'_>, x: &Memory<'_>, u: &Memory<'_>, args: LoraGradient, by_rank: bool) -> Vec<f32> {
+fn gradient(b: Bench<'_>, x: &Memory<'_>, u: &Memory<'_>, args: LoraGradient) -> Vec<f32> {
     let (ranks, width) = ((args.adapters * args.rank) as usize, args.width as usize);
     let pieces = LoraGradient::pieces(args.tokens);
-    let (partial, sum) = (b.unset_floats(pieces as usize * ranks * width), b.floats(&vec![1.0; ranks * width]));
+    let (partial, sum) = (
+        b.unset_floats(pieces as usize * ranks * width),
+        b.floats(&vec![1.0; ranks * width]),
+    );
     b.run(&LoraGradient {
         x: x.address(),
         u: u.address(),
@@ -199,7 +300,6 @@ fn gradient(b: Bench<'_>, x: &Memory<'_>, u: &Memory<'_>, args: LoraGradient, by
         pieces,
         width: width as u32,
         ranks: ranks as u32,
-        by_rank: by_rank.into(),
         scale: SCALE,
     });
     read_floats(&sum)
@@ -208,9 +308,19 @@ fn gradient(b: Bench<'_>, x: &Memory<'_>, u: &Memory<'_>, args: LoraGradient, by
 #[test]
 fn the_gradients_of_a_and_b_sum_over_tokens_and_accumulate() {
     for_every_layer(|b, layer, name| {
-        let Layer { tokens, inputs, out, rank, adapters, .. } = layer;
+        let Layer {
+            tokens,
+            inputs,
+            out,
+            rank,
+            adapters,
+            ..
+        } = layer;
         let scaled = |x: &mut f64| *x = 1.0 + f64::from(SCALE) * *x;
-        let (x, du) = (b.values(tokens * inputs, 1), values(tokens * adapters * rank, 2));
+        let (x, du) = (
+            b.values(tokens * inputs, 1),
+            values(tokens * adapters * rank, 2),
+        );
         let keys = layer.keys_in(b);
         let args = LoraGradient {
             mask: layer.mask(&keys),
@@ -221,11 +331,14 @@ fn the_gradients_of_a_and_b_sum_over_tokens_and_accumulate() {
             adapters: adapters as u32,
             ..LoraGradient::default()
         };
-        let found = gradient(b, &b.tensor(&x), &b.floats(&du), args, false);
+        let found = gradient(b, &b.tensor(&x), &b.floats(&du), args);
         let du_t = transposed(&wide(&du), tokens, adapters * rank);
-        let mut expected: Vec<f64> = (layer.dropped(&wide(&x)).iter().zip(du_t.chunks_exact(rank * tokens)))
-            .flat_map(|(x, du_t)| product(du_t, x, (rank, tokens, inputs)))
-            .collect();
+        let mut expected: Vec<f64> = (layer
+            .dropped(&wide(&x))
+            .iter()
+            .zip(du_t.chunks_exact(rank * tokens)))
+        .flat_map(|(x, du_t)| product(du_t, x, (rank, tokens, inputs)))
+        .collect();
         expected.iter_mut().for_each(scaled);
         assert_close(&format!("dA, {name}"), &found, &expected, 2e-6);
 
@@ -238,8 +351,12 @@ fn the_gradients_of_a_and_b_sum_over_tokens_and_accumulate() {
             adapters: 1,
             ..LoraGradient::default()
         };
-        let found = gradient(b, &b.tensor(&dy), &b.floats(&u), args, true);
-        let mut expected = product(&transposed(&wide(&dy), tokens, out), &wide(&u), (out, tokens, rank));
+        let found = gradient(b, &b.tensor(&dy), &b.floats(&u), args);
+        let mut expected = product(
+            &transposed(&wide(&u), tokens, rank),
+            &wide(&dy),
+            (rank, tokens, out),
+        );
         expected.iter_mut().for_each(scaled);
         assert_close(&format!("dB, {name}"), &found, &expected, 2e-6);
     });

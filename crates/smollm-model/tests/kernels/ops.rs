@@ -19,9 +19,14 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
 
 /// Gradients of `Σ y · weights` with respect to `vars`.
 fn gradients(y: &Tensor, weights: &Var, vars: &[&Var]) -> Vec<Vec<f32>> {
-    let loss = (y * weights.as_tensor().detach()).unwrap().sum_all().unwrap();
+    let loss = (y * weights.as_tensor().detach())
+        .unwrap()
+        .sum_all()
+        .unwrap();
     let store = loss.backward().unwrap();
-    vars.iter().map(|var| flat(store.get(var).unwrap())).collect()
+    vars.iter()
+        .map(|var| flat(store.get(var).unwrap()))
+        .collect()
 }
 
 const TOLERANCE: f64 = 2e-6;
@@ -30,7 +35,12 @@ const TOLERANCE: f64 = 2e-6;
 fn rms_norm() {
     let ((x, xs), (w, ws), (dy, dys)) = (var(&[5, 96], 1), var(&[96], 2), var(&[5, 96], 3));
     let y = ops::rms_norm(&x, &w.as_tensor().detach(), 1e-5).unwrap();
-    assert_close("y", &flat(&y), &reference::rms_norm(&xs, &ws, 1e-5).0, TOLERANCE);
+    assert_close(
+        "y",
+        &flat(&y),
+        &reference::rms_norm(&xs, &ws, 1e-5).0,
+        TOLERANCE,
+    );
     let expected = reference::rms_norm_backward(&xs, &ws, &dys, 1e-5);
     assert_close("dx", &gradients(&y, &dy, &[&x])[0], &expected, TOLERANCE);
 }
@@ -42,7 +52,12 @@ fn rope() {
     let y = RopeTable::new(&positions, 64, 1e5).rotate(&x).unwrap();
     let rotate = |x: &[f64], sign| reference::rope(x, 128, &positions, 64, 1e5, sign);
     assert_close("y", &flat(&y), &rotate(&xs, 1.0), TOLERANCE);
-    assert_close("dx", &gradients(&y, &dy, &[&x])[0], &rotate(&dys, -1.0), TOLERANCE);
+    assert_close(
+        "dx",
+        &gradients(&y, &dy, &[&x])[0],
+        &rotate(&dys, -1.0),
+        TOLERANCE,
+    );
 }
 
 #[test]
@@ -50,14 +65,24 @@ fn swiglu() {
     let ((g, gs), (u, us), (dy, dys)) = (var(&[3, 40], 1), var(&[3, 40], 2), var(&[3, 40], 3));
     let y = ops::swiglu(&g, &u).unwrap();
     assert_close("y", &flat(&y), &reference::swiglu(&gs, &us), TOLERANCE);
-    let (found, expected) = (gradients(&y, &dy, &[&g, &u]), reference::swiglu_backward(&gs, &us, &dys));
+    let (found, expected) = (
+        gradients(&y, &dy, &[&g, &u]),
+        reference::swiglu_backward(&gs, &us, &dys),
+    );
     assert_close("dgate", &found[0], &expected.0, TOLERANCE);
     assert_close("dup", &found[1], &expected.1, TOLERANCE);
 }
 
 #[test]
 fn attention() {
-    let (heads, lengths) = (Heads { query: 4, key_value: 2, dim: 64 }, [70, 1, 9]);
+    let (heads, lengths) = (
+        Heads {
+            query: 4,
+            key_value: 2,
+            dim: 64,
+        },
+        [70, 1, 9],
+    );
     let ((q, qs), (dout, douts)) = (var(&[80, 256], 1), var(&[80, 256], 4));
     let ((k, ks), (v, vs)) = (var(&[80, 128], 2), var(&[80, 128], 3));
     let out = ops::attention(&q, &k, &v, heads, segments(&lengths).into()).unwrap();
@@ -88,13 +113,19 @@ fn cross_entropy() {
     let ((x, xs), (w, ws)) = (var(&[5, hidden], 1), var(&[vocab, hidden], 2));
     let (rows, targets) = ([0u32, 2, 4], [36u32, 0, 9]);
     let loss = ops::cross_entropy(&x, &w.as_tensor().detach(), &rows, &targets).unwrap();
-    let chosen: Vec<f64> = rows.iter().flat_map(|&r| xs[r as usize * hidden..][..hidden].to_vec()).collect();
+    let chosen: Vec<f64> = rows
+        .iter()
+        .flat_map(|&r| xs[r as usize * hidden..][..hidden].to_vec())
+        .collect();
     let logits = product(&chosen, &transposed(&ws, vocab, hidden), (3, hidden, vocab));
     let (nll, dlogits) = reference::cross_entropy(&logits, vocab, &targets, 1.0);
     assert_close("nll", &flat(&loss), &[nll.iter().sum()], TOLERANCE);
     let found = flat(loss.backward().unwrap().get(&x).unwrap());
     let mut expected = vec![0.0; 5 * hidden];
-    for (row, gradient) in rows.iter().zip(product(&dlogits, &ws, (3, vocab, hidden)).chunks_exact(hidden)) {
+    for (row, gradient) in rows
+        .iter()
+        .zip(product(&dlogits, &ws, (3, vocab, hidden)).chunks_exact(hidden))
+    {
         expected[*row as usize * hidden..][..hidden].copy_from_slice(gradient);
     }
     assert_close("dhidden", &found, &expected, TOLERANCE);
@@ -115,7 +146,11 @@ fn low_rank_linear_with_dropout() {
         _ => 1.0 / (1.0 - f64::from(p)),
     };
     let dropped: Vec<f64> = xs.iter().enumerate().map(|(i, x)| x * factor(i)).collect();
-    let u = product(&dropped, &transposed(&a_s, rank, inputs), (tokens, inputs, rank));
+    let u = product(
+        &dropped,
+        &transposed(&a_s, rank, inputs),
+        (tokens, inputs, rank),
+    );
     let add = |mut a: Vec<f64>, b: Vec<f64>, scale: f64| {
         a.iter_mut().zip(b).for_each(|(a, b)| *a += scale * b);
         a
@@ -124,13 +159,24 @@ fn low_rank_linear_with_dropout() {
     let low = product(&u, &transposed(&bs, out, rank), (tokens, rank, out));
     assert_close("y", &flat(&y), &add(straight, low, scale), TOLERANCE);
 
-    let du: Vec<f64> = product(&dys, &bs, (tokens, out, rank)).iter().map(|x| scale * x).collect();
+    let du: Vec<f64> = product(&dys, &bs, (tokens, out, rank))
+        .iter()
+        .map(|x| scale * x)
+        .collect();
     let mut back = product(&du, &a_s, (tokens, rank, inputs));
-    back.iter_mut().enumerate().for_each(|(i, x)| *x *= factor(i));
+    back.iter_mut()
+        .enumerate()
+        .for_each(|(i, x)| *x *= factor(i));
     let dx = add(product(&dys, &ws, (tokens, out, inputs)), back, 1.0);
-    let da = product(&transposed(&du, tokens, rank), &dropped, (rank, tokens, inputs));
-    let db: Vec<f64> =
-        product(&transposed(&dys, tokens, out), &u, (out, tokens, rank)).iter().map(|x| scale * x).collect();
+    let da = product(
+        &transposed(&du, tokens, rank),
+        &dropped,
+        (rank, tokens, inputs),
+    );
+    let db: Vec<f64> = product(&transposed(&dys, tokens, out), &u, (out, tokens, rank))
+        .iter()
+        .map(|x| scale * x)
+        .collect();
     let found = gradients(&y, &dy, &[&x, &a, &b]);
     assert_close("dx", &found[0], &dx, TOLERANCE);
     assert_close("dA", &found[1], &da, TOLERANCE);

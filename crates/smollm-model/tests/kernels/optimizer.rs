@@ -12,8 +12,17 @@ fn the_norm_and_the_clipping_factor_stay_on_the_device() {
             let gradient = values(n, 1);
             let (g, pieces) = (b.floats(&gradient), n.div_ceil(16_384));
             let (partial, out) = (b.unset_floats(pieces), b.unset_floats(2));
-            b.run(&Squares { x: g.address(), partial: partial.address(), n: n as u64 });
-            b.run(&Clip { partial: partial.address(), out: out.address(), pieces: pieces as u32, max_norm });
+            b.run(&Squares {
+                x: g.address(),
+                partial: partial.address(),
+                n: n as u64,
+            });
+            b.run(&Clip {
+                partial: partial.address(),
+                out: out.address(),
+                pieces: pieces as u32,
+                max_norm,
+            });
             let norm = wide(&gradient).iter().map(|x| x * x).sum::<f64>().sqrt();
             let clip = (f64::from(max_norm) / (norm + 1e-6)).min(1.0);
             let found = read_floats(&out);
@@ -32,7 +41,12 @@ fn losses_are_summed_in_order() {
             let (x, out) = (b.floats(&losses), b.floats(&[2.5]));
             let expected: f64 = wide(&losses).iter().sum();
             for (add, expected) in [(1, 2.5 + expected), (0, expected)] {
-                b.run(&Sum { x: x.address(), out: out.address(), n: n as u32, add });
+                b.run(&Sum {
+                    x: x.address(),
+                    out: out.address(),
+                    n: n as u32,
+                    add,
+                });
                 assert_close(&b.named("sum"), &read_floats(&out), &[expected], 1e-5);
             }
         }
@@ -61,8 +75,20 @@ fn adamw_takes_three_steps() {
                 correction1: (1.0 - beta1.powi(t)) as f32,
                 correction2: (1.0 - beta2.powi(t)) as f32,
             };
-            let Step { correction1, correction2, .. } = step;
-            let fields = [step.lr, step.beta1, step.beta2, step.eps, step.weight_decay, correction1, correction2];
+            let Step {
+                correction1,
+                correction2,
+                ..
+            } = step;
+            let fields = [
+                step.lr,
+                step.beta1,
+                step.beta2,
+                step.eps,
+                step.weight_decay,
+                correction1,
+                correction2,
+            ];
             let (g, step) = (b.floats(&gradient), b.floats(&fields));
             b.run(&AdamW {
                 p: ps.address(),

@@ -5,7 +5,8 @@ use std::ops::Range;
 /// `(y, r)`: `y = r h w`, `r = 1 / sqrt(mean(h²) + eps)`.
 pub(crate) fn rms_norm(h: &[f64], w: &[f64], eps: f64) -> (Vec<f64>, Vec<f64>) {
     let n = w.len();
-    let inverse = |row: &[f64]| 1.0 / (row.iter().map(|x| x * x).sum::<f64>() / n as f64 + eps).sqrt();
+    let inverse =
+        |row: &[f64]| 1.0 / (row.iter().map(|x| x * x).sum::<f64>() / n as f64 + eps).sqrt();
     let r: Vec<f64> = h.chunks_exact(n).map(inverse).collect();
     let y = (0..h.len()).map(|i| r[i / n] * h[i] * w[i % n]).collect();
     (y, r)
@@ -15,7 +16,12 @@ pub(crate) fn rms_norm(h: &[f64], w: &[f64], eps: f64) -> (Vec<f64>, Vec<f64>) {
 pub(crate) fn rms_norm_backward(h: &[f64], w: &[f64], dy: &[f64], eps: f64) -> Vec<f64> {
     let n = w.len();
     let (_, r) = rms_norm(h, w, eps);
-    let mean = |row: usize| (0..n).map(|i| h[row * n + i] * w[i] * dy[row * n + i]).sum::<f64>() / n as f64;
+    let mean = |row: usize| {
+        (0..n)
+            .map(|i| h[row * n + i] * w[i] * dy[row * n + i])
+            .sum::<f64>()
+            / n as f64
+    };
     let means: Vec<f64> = (0..r.len()).map(mean).collect();
     let gradient = |i: usize| {
         let row = i / n;
@@ -25,7 +31,14 @@ pub(crate) fn rms_norm_backward(h: &[f64], w: &[f64], dy: &[f64], eps: f64) -> V
 }
 
 /// Rotates heads of `dim` features of rows `[tokens, width]` by `sign` times their angles.
-pub(crate) fn rope(x: &[f64], width: usize, positions: &[u32], dim: usize, theta: f64, sign: f64) -> Vec<f64> {
+pub(crate) fn rope(
+    x: &[f64],
+    width: usize,
+    positions: &[u32],
+    dim: usize,
+    theta: f64,
+    sign: f64,
+) -> Vec<f64> {
     let half = dim / 2;
     let mut y = x.to_vec();
     for (token, &position) in positions.iter().enumerate() {
@@ -48,7 +61,10 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 pub(crate) fn swiglu(gate: &[f64], up: &[f64]) -> Vec<f64> {
-    gate.iter().zip(up).map(|(g, u)| g * sigmoid(*g) * u).collect()
+    gate.iter()
+        .zip(up)
+        .map(|(g, u)| g * sigmoid(*g) * u)
+        .collect()
 }
 
 /// `(dgate, dup)`.
@@ -61,7 +77,12 @@ pub(crate) fn swiglu_backward(gate: &[f64], up: &[f64], dy: &[f64]) -> (Vec<f64>
 }
 
 /// `(nll of each row, gradient of scale · their sum)` of logits `[rows, vocab]`.
-pub(crate) fn cross_entropy(logits: &[f64], vocab: usize, targets: &[u32], scale: f64) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn cross_entropy(
+    logits: &[f64],
+    vocab: usize,
+    targets: &[u32],
+    scale: f64,
+) -> (Vec<f64>, Vec<f64>) {
     let (mut nll, mut gradient) = (Vec::new(), Vec::new());
     for (row, &target) in logits.chunks_exact(vocab).zip(targets) {
         let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -108,7 +129,8 @@ impl Batch<'_> {
         for segment in self.segments {
             for head in 0..self.heads {
                 for i in segment.clone() {
-                    result.lse[head * tokens + i] = self.row(segment.start, head, i, dout, &mut result);
+                    result.lse[head * tokens + i] =
+                        self.row(segment.start, head, i, dout, &mut result);
                 }
             }
         }
@@ -116,14 +138,23 @@ impl Batch<'_> {
     }
 
     /// Query `i` of one head; returns its log-sum-exp.
-    fn row(&self, start: usize, head: usize, i: usize, dout: &[f64], result: &mut Attention) -> f64 {
+    fn row(
+        &self,
+        start: usize,
+        head: usize,
+        i: usize,
+        dout: &[f64],
+        result: &mut Attention,
+    ) -> f64 {
         let (dim, scale) = (self.dim, 1.0 / (self.dim as f64).sqrt());
         let query = (i * self.heads + head) * dim..(i * self.heads + head + 1) * dim;
         let kv = head / (self.heads / self.kv_heads);
         let key = |j: usize| (j * self.kv_heads + kv) * dim..(j * self.kv_heads + kv + 1) * dim;
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let (q, d) = (&self.q[query.clone()], &dout[query.clone()]);
-        let scores: Vec<f64> = (start..=i).map(|j| scale * dot(q, &self.k[key(j)])).collect();
+        let scores: Vec<f64> = (start..=i)
+            .map(|j| scale * dot(q, &self.k[key(j)]))
+            .collect();
         let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let lse = top + scores.iter().map(|s| (s - top).exp()).sum::<f64>().ln();
         let p: Vec<f64> = scores.iter().map(|s| (s - lse).exp()).collect();
@@ -160,5 +191,7 @@ pub(crate) fn product(a: &[f64], b: &[f64], (m, k, n): (usize, usize, usize)) ->
 
 /// Rows become columns.
 pub(crate) fn transposed(a: &[f64], rows: usize, columns: usize) -> Vec<f64> {
-    (0..columns).flat_map(|j| (0..rows).map(move |i| a[i * columns + j])).collect()
+    (0..columns)
+        .flat_map(|j| (0..rows).map(move |i| a[i * columns + j]))
+        .collect()
 }

@@ -44,18 +44,29 @@ fn unwritten_outputs_and_unset_shared_memory_are_nan() {
     assert!(found[..8].iter().all(|x| *x == 1.0) && found[8].is_nan());
     assert!(run("shared", 32, 9).unwrap().iter().all(|x| x.is_nan()));
     let found = run("copy", 32, 9).unwrap();
-    assert!(found.iter().all(|x| x.is_nan()), "a copy that nobody waited for: {found:?}");
+    assert!(
+        found.iter().all(|x| x.is_nan()),
+        "a copy that nobody waited for: {found:?}"
+    );
 }
 
 #[test]
 fn a_write_past_the_end_kills_the_process() {
     let program = std::env::current_exe().unwrap();
     let output = Command::new(program)
-        .args(["--exact", "shim::writes_past_the_end", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "shim::writes_past_the_end",
+            "--ignored",
+            "--nocapture",
+        ])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && !text.contains("survived"), "{text}");
+    assert!(
+        !output.status.success() && !text.contains("survived"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -79,17 +90,31 @@ fn arguments_of_the_wrong_size_and_unknown_kernels_are_errors() {
         }
     }
     // SAFETY: no such kernel, so nothing runs.
-    let error = unsafe { launch(&Shim, Element::F32, &Unknown) }.unwrap_err().to_string();
-    assert!(error.ends_with("no_such_kernel: no kernel of this name"), "{error}");
+    let error = unsafe { launch(&Shim, Element::F32, &Unknown) }
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("no_such_kernel: no kernel of this name"),
+        "{error}"
+    );
 }
 
 #[test]
 fn every_kernel_is_there_in_its_element_types() {
     let kernels = Shim::kernels();
-    for stem in ["rms_norm_forward", "attention_keys", "lora_expand", "decode_attention_g3", "gemv_q4_1_b4"] {
+    for stem in [
+        "rms_norm_forward",
+        "attention_keys",
+        "lora_expand",
+        "decode_attention_g3",
+        "gemv_q4_1_b4",
+    ] {
         for suffix in ["f32", "bf16", "f16"] {
             let name = format!("{stem}_{suffix}");
-            assert!(kernels.contains(&name), "{name} is missing from {kernels:?}");
+            assert!(
+                kernels.contains(&name),
+                "{name} is missing from {kernels:?}"
+            );
         }
     }
 }

@@ -22,7 +22,8 @@ pub(crate) fn on_every_machine(body: impl Fn(&dyn Machine)) {
 fn gpu() -> Option<&'static smollm_model::cuda::Gpu> {
     use smollm_model::cuda::Gpu;
     static GPU: std::sync::OnceLock<Option<Gpu>> = std::sync::OnceLock::new();
-    GPU.get_or_init(|| Gpu::is_present().then(|| Gpu::new(0).expect("GPU 0 opens"))).as_ref()
+    GPU.get_or_init(|| Gpu::is_present().then(|| Gpu::new(0).expect("GPU 0 opens")))
+        .as_ref()
 }
 
 /// Runs `body` for every machine and element type.
@@ -53,8 +54,14 @@ impl<'m> Bench<'m> {
     pub(crate) fn tensor(self, values: &[f32]) -> Memory<'m> {
         let bytes: Vec<u8> = match self.element {
             Element::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Element::Bf16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
-            Element::F16 => values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
+            Element::Bf16 => values
+                .iter()
+                .flat_map(|x| bf16::from_f32(*x).to_le_bytes())
+                .collect(),
+            Element::F16 => values
+                .iter()
+                .flat_map(|x| f16::from_f32(*x).to_le_bytes())
+                .collect(),
         };
         self.bytes(&bytes)
     }
@@ -91,8 +98,12 @@ impl<'m> Bench<'m> {
         let bytes = memory.read().unwrap();
         match self.element {
             Element::F32 => read_floats(memory),
-            Element::Bf16 => pairs(&bytes).map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-            Element::F16 => pairs(&bytes).map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+            Element::Bf16 => pairs(&bytes)
+                .map(|b| bf16::from_le_bytes(b).to_f32())
+                .collect(),
+            Element::F16 => pairs(&bytes)
+                .map(|b| f16::from_le_bytes(b).to_f32())
+                .collect(),
         }
     }
 
@@ -132,7 +143,10 @@ fn pairs(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> {
 
 pub(crate) fn read_floats(memory: &Memory<'_>) -> Vec<f32> {
     let bytes = memory.read().unwrap();
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    bytes
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect()
 }
 
 pub(crate) fn read_ids(memory: &Memory<'_>) -> Vec<u32> {
@@ -148,7 +162,9 @@ pub(crate) fn mix(key: u64, index: u64) -> u64 {
 }
 
 pub(crate) fn values(n: usize, key: u64) -> Vec<f32> {
-    (0..n as u64).map(|i| (mix(key, i) >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
+    (0..n as u64)
+        .map(|i| (mix(key, i) >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
+        .collect()
 }
 
 pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
@@ -176,8 +192,14 @@ pub(crate) fn assert_close(name: &str, found: &[f32], expected: &[f64], toleranc
     let norm = |x: f64| if x > 0.0 { x } else { 1e-30 };
     let size = norm(expected.iter().map(|x| x * x).sum::<f64>().sqrt());
     let error = difference().map(|x| x * x).sum::<f64>().sqrt() / size;
-    assert!(error <= tolerance, "{name}: off by {error:e} of the norm, allowed {tolerance:e}");
+    assert!(
+        error <= tolerance,
+        "{name}: off by {error:e} of the norm, allowed {tolerance:e}"
+    );
     let largest = norm(expected.iter().fold(0.0, |m: f64, x| m.max(x.abs())));
     let worst = difference().fold(0.0, |m: f64, x| m.max(x.abs())) / largest;
-    assert!(worst <= 10.0 * tolerance, "{name}: an element is off by {worst:e} of the largest");
+    assert!(
+        worst <= 10.0 * tolerance,
+        "{name}: an element is off by {worst:e} of the largest"
+    );
 }
