@@ -3,11 +3,11 @@
 
 #include "mma.cuh"
 
-// Up to 64 consecutive rows of one sequence; the host lists them (heaviest first).
+// Up to 64 (forward: 128) consecutive rows of one sequence; the host lists them (heaviest first).
 struct SequenceTile {
     unsigned start;   // first token of the sequence in the batch
     unsigned length;  // tokens of the sequence
-    unsigned row;     // first row of the tile within the sequence, a multiple of 64
+    unsigned row;     // first row of the tile within the sequence, a multiple of that
     unsigned unused;
 };
 
@@ -39,6 +39,7 @@ struct AttentionBackward {
     unsigned tile_count, tokens, q_stride, kv_stride, dout_stride, dq_stride, dkv_stride;
 };
 
+constexpr unsigned FORWARD_ROWS = 128;
 constexpr float SCALE = 0.125f;  // 1 / sqrt(64)
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float SCALE_LOG2 = SCALE * LOG2_E;
@@ -48,17 +49,17 @@ struct Place {
     unsigned start, length, row, rows, head, kv_head;
     size_t first;  // token of the first row
 
-    __device__ Place(const SequenceTile* tiles, const Heads& heads) : Place(tiles, 0) {
-        head = blockIdx.y;
+    __device__ Place(const SequenceTile* tiles, const Heads& heads, unsigned most = TILE)
+        : Place(tiles, most) {
         kv_head = head / (heads.query / heads.key_value);
     }
     // With the key-value head as the grid's second coordinate.
-    __device__ Place(const SequenceTile* tiles, unsigned) {
+    __device__ Place(const SequenceTile* tiles, unsigned most) {
         const SequenceTile tile = tiles[blockIdx.x];
         start = tile.start;
         length = tile.length;
         row = tile.row;
-        rows = min(length - row, TILE);
+        rows = min(length - row, most);
         first = size_t(start) + row;
         head = kv_head = blockIdx.y;
     }

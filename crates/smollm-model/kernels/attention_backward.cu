@@ -45,8 +45,9 @@ template <class T>
 __device__ void attention_keys(const AttentionBackward& a) {
     DYNAMIC_SHARED(T, tiles);                                         // [buffer][queries | dout]
     float* statistics = reinterpret_cast<float*>(tiles + 4 * TILE_WORDS);  // [buffer][lse | delta]
-    const Place place(a.tiles, 0);
+    const Place place(a.tiles, TILE);
     const unsigned lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+    const unsigned own_row = threadIdx.x / WARP * 16;
     const unsigned group = a.heads.query / a.heads.key_value;
     const unsigned first_tile = place.row / TILE, tiles_left = (place.length + TILE - 1) / TILE - first_tile;
     const T* q = static_cast<const T*>(a.q) + size_t(place.start) * a.q_stride;
@@ -71,12 +72,12 @@ __device__ void attention_keys(const AttentionBackward& a) {
     cp_async_commit();
     cp_async_wait<0>();
     __syncthreads();
-    uint32_t keys[4][4], values[4][4];
-    left_rows(keys, tiles + 2 * TILE_WORDS);
-    left_rows(values, tiles + 3 * TILE_WORDS);
+    uint32_t keys[1][4][4], values[1][4][4];
+    left_rows(keys, tiles + 2 * TILE_WORDS, own_row);
+    left_rows(values, tiles + 3 * TILE_WORDS, own_row);
     __syncthreads();
 
-    float dk[8][4] = {}, dv[8][4] = {};
+    float dk[1][8][4] = {}, dv[1][8][4] = {};
     const unsigned steps = group * tiles_left;
     for (unsigned step = 0; step < steps; step++) {
         T* queries = tiles + step % 2 * 2 * TILE_WORDS;
@@ -87,27 +88,29 @@ __device__ void attention_keys(const AttentionBackward& a) {
         __syncthreads();
 #pragma unroll
         for (unsigned half = 0; half < TILE; half += TILE / 2) {  // 32 queries: fewer registers
-            float p[4][4] = {}, ds[4][4] = {};
-            times_transposed<T, 4>(p, keys, queries, half);
-            times_transposed<T, 4>(ds, values, queries + TILE_WORDS, half);
+            float p[1][4][4] = {}, ds[1][4][4] = {};
+            times_transposed<T, 1, 4>(p, keys, queries, half);
+            times_transposed<T, 1, 4>(ds, values, queries + TILE_WORDS, half);
 #pragma unroll
             for (unsigned n = 0; n < 4; n++)
 #pragma unroll
                 for (unsigned i = 0; i < 4; i++) {
                     const unsigned query = half + n * 8 + 2 * t + i % 2;
-                    const unsigned key = threadIdx.x / WARP * 16 + g + i / 2 * 8;
+                    const unsigned key = own_row + g + i / 2 * 8;
                     const bool hidden = step % tiles_left == 0 && query < key;
-                    p[n][i] = hidden ? 0.0f : exp2f(fmaf(p[n][i], SCALE_LOG2, -lse[query]));
-                    ds[n][i] = p[n][i] * (ds[n][i] - lse[TILE + query]);
+                    p[0][n][i] = hidden ? 0.0f : exp2f(fmaf(p[0][n][i], SCALE_LOG2, -lse[query]));
+                    ds[0][n][i] = p[0][n][i] * (ds[0][n][i] - lse[TILE + query]);
                 }
-            times_rows<T, 4>(dv, p, queries + TILE_WORDS, half);
-            times_rows<T, 4>(dk, ds, queries, half);
+            times_rows<T, 1, 4>(dv, p, queries + TILE_WORDS, half);
+            times_rows<T, 1, 4>(dk, ds, queries, half);
         }
         __syncthreads();
     }
     const size_t to = place.first * a.dkv_stride + place.kv_head * TILE;
-    write_rows(static_cast<T*>(a.dk) + to, a.dkv_stride, place.rows, dk, SCALE, SCALE, tiles);
-    write_rows(static_cast<T*>(a.dv) + to, a.dkv_stride, place.rows, dv, 1.0f, 1.0f, tiles + TILE_WORDS);
+    write_rows(static_cast<T*>(a.dk) + to, a.dkv_stride, place.rows, dk[0], SCALE, SCALE, tiles,
+               own_row);
+    write_rows(static_cast<T*>(a.dv) + to, a.dkv_stride, place.rows, dv[0], 1.0f, 1.0f,
+               tiles + TILE_WORDS, own_row);
 }
 
 template <class T>
@@ -115,6 +118,7 @@ __device__ void attention_queries(const AttentionBackward& a) {
     DYNAMIC_SHARED(T, tiles);  // [buffer][keys | values]
     const Place place(a.tiles, a.heads);
     const unsigned lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+    const unsigned own_row = threadIdx.x / WARP * 16;
     const unsigned count = place.row / TILE + 1;
     const T* k = static_cast<const T*>(a.k) + size_t(place.start) * a.kv_stride + place.kv_head * TILE;
     const T* v = static_cast<const T*>(a.v) + size_t(place.start) * a.kv_stride + place.kv_head * TILE;
@@ -135,15 +139,15 @@ __device__ void attention_queries(const AttentionBackward& a) {
     cp_async_commit();
     cp_async_wait<0>();
     __syncthreads();
-    uint32_t queries[4][4], douts[4][4];
-    left_rows(queries, tiles + 2 * TILE_WORDS);
-    left_rows(douts, tiles + 3 * TILE_WORDS);
+    uint32_t queries[1][4][4], douts[1][4][4];
+    left_rows(queries, tiles + 2 * TILE_WORDS, own_row);
+    left_rows(douts, tiles + 3 * TILE_WORDS, own_row);
     __syncthreads();
 
-    float lse[2], delta[2], dq[8][4] = {};
+    float lse[2], delta[2], dq[1][8][4] = {};
 #pragma unroll
     for (unsigned r = 0; r < 2; r++) {
-        const unsigned row = threadIdx.x / WARP * 16 + g + r * 8;
+        const unsigned row = own_row + g + r * 8;
         const size_t at = size_t(place.head) * a.tokens + place.first + row;
         lse[r] = row < place.rows ? a.lse[at] * LOG2_E : INFINITY;
         delta[r] = row < place.rows ? a.delta[at] : 0.0f;
@@ -156,25 +160,25 @@ __device__ void attention_queries(const AttentionBackward& a) {
         __syncthreads();
 #pragma unroll
         for (unsigned half = 0; half < TILE; half += TILE / 2) {
-            float s[4][4] = {}, ds[4][4] = {};
-            times_transposed<T, 4>(s, queries, keys, half);
-            times_transposed<T, 4>(ds, douts, keys + TILE_WORDS, half);
+            float s[1][4][4] = {}, ds[1][4][4] = {};
+            times_transposed<T, 1, 4>(s, queries, keys, half);
+            times_transposed<T, 1, 4>(ds, douts, keys + TILE_WORDS, half);
 #pragma unroll
             for (unsigned n = 0; n < 4; n++)
 #pragma unroll
                 for (unsigned i = 0; i < 4; i++) {
                     const unsigned key = half + n * 8 + 2 * t + i % 2;
-                    const unsigned query = threadIdx.x / WARP * 16 + g + i / 2 * 8;
+                    const unsigned query = own_row + g + i / 2 * 8;
                     const bool hidden = j + 1 == count && key > query;
-                    const float p = hidden ? 0.0f : exp2f(fmaf(s[n][i], SCALE_LOG2, -lse[i / 2]));
-                    ds[n][i] = p * (ds[n][i] - delta[i / 2]);
+                    const float p = hidden ? 0.0f : exp2f(fmaf(s[0][n][i], SCALE_LOG2, -lse[i / 2]));
+                    ds[0][n][i] = p * (ds[0][n][i] - delta[i / 2]);
                 }
-            times_rows<T, 4>(dq, ds, keys, half);
+            times_rows<T, 1, 4>(dq, ds, keys, half);
         }
         __syncthreads();
     }
     T* to = static_cast<T*>(a.dq) + place.first * a.dq_stride + place.head * TILE;
-    write_rows(to, a.dq_stride, place.rows, dq, SCALE, SCALE, tiles);
+    write_rows(to, a.dq_stride, place.rows, dq[0], SCALE, SCALE, tiles, own_row);
 }
 
 KERNEL_FLOATS(TILE_THREADS, attention_delta, AttentionDelta, attention_delta);

@@ -1,8 +1,8 @@
 // Causal attention in f32, heads of 64, forward and backward: the exact path, for traces and for
 // f32 training. Tensor cores would round to TF32, so this is plain FMA.
 //
-// Formulas as in attention.cu and attention_backward.cu. A block takes 64 rows of one head, a warp
-// 16 of them, in two passes of 8; the other side comes in tiles of 32, one row a lane.
+// Formulas as in attention.cu and attention_backward.cu. A block takes 32 rows of one head at a
+// time, a warp 8 of them; the other side comes in tiles of 32, one row a lane.
 // FLOPs: forward 4·64, backward 14·64 a visible pair and head. CPU reference: src/ops/attention.
 #include "attention.cuh"
 
@@ -199,18 +199,19 @@ __device__ void attention_keys_f32_rows(const AttentionBackward& a, const Place&
     store_rows(static_cast<float*>(a.dv) + to, a.dkv_stride, valid, dv, 1.0f);
 }
 
-// The tile's 64 rows, 32 at a time.
-template <class Args, void (*PASS)(const Args&, const Place&, const Shared&, unsigned)>
-__device__ __forceinline__ void two_passes(const Args& a, const Place& place) {
+// The tile's rows, 32 at a time.
+template <class Args, unsigned MOST, void (*PASS)(const Args&, const Place&, const Shared&, unsigned)>
+__device__ __forceinline__ void passes(const Args& a, const Place& place) {
     DYNAMIC_SHARED(float, base);
     const Shared shared(base);
 #pragma unroll 1
-    for (unsigned offset = 0; offset < TILE; offset += BLOCK_ROWS) PASS(a, place, shared, offset);
+    for (unsigned offset = 0; offset < MOST; offset += BLOCK_ROWS) PASS(a, place, shared, offset);
 }
 
 KERNEL(TILE_THREADS, attention_forward_f32, AttentionForward,
-       (two_passes<AttentionForward, attention_forward_f32_rows>(a, Place(a.tiles, a.heads))));
+       (passes<AttentionForward, FORWARD_ROWS, attention_forward_f32_rows>(
+           a, Place(a.tiles, a.heads, FORWARD_ROWS))));
 KERNEL(TILE_THREADS, attention_queries_f32, AttentionBackward,
-       (two_passes<AttentionBackward, attention_queries_f32_rows>(a, Place(a.tiles, a.heads))));
+       (passes<AttentionBackward, TILE, attention_queries_f32_rows>(a, Place(a.tiles, a.heads))));
 KERNEL(TILE_THREADS, attention_keys_f32, AttentionBackward,
-       (two_passes<AttentionBackward, attention_keys_f32_rows>(a, Place(a.tiles, 0))));
+       (passes<AttentionBackward, TILE, attention_keys_f32_rows>(a, Place(a.tiles, TILE))));

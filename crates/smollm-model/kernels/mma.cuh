@@ -57,7 +57,7 @@ __device__ __forceinline__ void cp_async_wait() {
 
 constexpr unsigned TILE = 64;               // rows of a tile, and features of a head
 constexpr unsigned TILE_WORDS = TILE * TILE;  // elements
-constexpr unsigned TILE_THREADS = 128;      // four warps, 16 rows each
+constexpr unsigned TILE_THREADS = 128;      // four warps
 
 template <class T>
 __device__ __forceinline__ T* tile_at(T* tile, unsigned row, unsigned chunk) {
@@ -65,27 +65,30 @@ __device__ __forceinline__ T* tile_at(T* tile, unsigned row, unsigned chunk) {
 }
 
 // Starts copying rows 0..valid of `from` (row stride in elements) into a tile; the rest is zeros.
-template <class T>
+template <class T, unsigned ROWS = TILE>
 __device__ __forceinline__ void fetch_tile(T* tile, const T* from, size_t stride, unsigned valid) {
 #pragma unroll
-    for (unsigned i = 0; i < TILE * 8 / TILE_THREADS; i++) {
+    for (unsigned i = 0; i < ROWS * 8 / TILE_THREADS; i++) {
         const unsigned at = threadIdx.x + i * TILE_THREADS, row = at / 8, chunk = at % 8;
         const bool real = row < valid;
         cp_async_16(tile_at(tile, row, chunk), from + (real ? row * stride + chunk * 8 : 0), real);
     }
 }
 
-// This warp's 16 rows of a tile as the left operand: four steps of 16 features.
-template <class T>
-__device__ __forceinline__ void left_rows(uint32_t (&a)[4][4], T* tile) {
-    const unsigned lane = threadIdx.x % WARP, row = threadIdx.x / WARP * 16 + lane % 16;
+// Rows first.. of a tile as the left operand, M times 16: four steps of 16 features each.
+template <class T, unsigned M>
+__device__ __forceinline__ void left_rows(uint32_t (&a)[M][4][4], T* tile, unsigned first) {
+    const unsigned lane = threadIdx.x % WARP;
 #pragma unroll
-    for (unsigned k = 0; k < 4; k++) ldmatrix_x4(a[k], tile_at(tile, row, 2 * k + lane / 16));
+    for (unsigned m = 0; m < M; m++)
+#pragma unroll
+        for (unsigned k = 0; k < 4; k++)
+            ldmatrix_x4(a[m][k], tile_at(tile, first + m * 16 + lane % 16, 2 * k + lane / 16));
 }
 
-// c[16 x 8 N] += a * (rows first.. of the tile)ᵀ.
-template <class T, unsigned N>
-__device__ __forceinline__ void times_transposed(float (&c)[N][4], const uint32_t (&a)[4][4],
+// c[16 M x 8 N] += a * (rows first.. of the tile)ᵀ. What is read of the tile serves M products.
+template <class T, unsigned M, unsigned N>
+__device__ __forceinline__ void times_transposed(float (&c)[M][N][4], const uint32_t (&a)[M][4][4],
                                                  T* tile, unsigned first) {
     const unsigned lane = threadIdx.x % WARP;
 #pragma unroll
@@ -95,8 +98,11 @@ __device__ __forceinline__ void times_transposed(float (&c)[N][4], const uint32_
             uint32_t b[4];
             const unsigned row = first + n * 8 + lane % 8 + lane / 16 * 8;
             ldmatrix_x4(b, tile_at(tile, row, 2 * k + lane / 8 % 2));
-            mma_m16n8k16<T>(c[n], a[k], b[0], b[1]);
-            mma_m16n8k16<T>(c[n + 1], a[k], b[2], b[3]);
+#pragma unroll
+            for (unsigned m = 0; m < M; m++) {
+                mma_m16n8k16<T>(c[m][n], a[m][k], b[0], b[1]);
+                mma_m16n8k16<T>(c[m][n + 1], a[m][k], b[2], b[3]);
+            }
         }
 }
 
@@ -109,33 +115,41 @@ __device__ __forceinline__ uint32_t pack2(float low, float high) {
     return pair.bits;
 }
 
-// c[16 x 64] += p[16 x 8 N] * (rows first..first + 8 N of the tile), p rounded to T.
-template <class T, unsigned N>
-__device__ __forceinline__ void times_rows(float (&c)[8][4], const float (&p)[N][4], T* tile,
+// c[16 M x 64] += p[16 M x 8 N] * (rows first..first + 8 N of the tile), p rounded to T.
+template <class T, unsigned M, unsigned N>
+__device__ __forceinline__ void times_rows(float (&c)[M][8][4], const float (&p)[M][N][4], T* tile,
                                            unsigned first) {
     const unsigned lane = threadIdx.x % WARP;
 #pragma unroll
     for (unsigned k = 0; k < N; k += 2) {
-        const uint32_t a[4] = {pack2<T>(p[k][0], p[k][1]), pack2<T>(p[k][2], p[k][3]),
-                               pack2<T>(p[k + 1][0], p[k + 1][1]), pack2<T>(p[k + 1][2], p[k + 1][3])};
+        uint32_t a[M][4];
+#pragma unroll
+        for (unsigned m = 0; m < M; m++) {
+            a[m][0] = pack2<T>(p[m][k][0], p[m][k][1]);
+            a[m][1] = pack2<T>(p[m][k][2], p[m][k][3]);
+            a[m][2] = pack2<T>(p[m][k + 1][0], p[m][k + 1][1]);
+            a[m][3] = pack2<T>(p[m][k + 1][2], p[m][k + 1][3]);
+        }
 #pragma unroll
         for (unsigned n = 0; n < 8; n += 2) {
             uint32_t b[4];
             ldmatrix_x4_trans(b, tile_at(tile, first + k * 8 + lane % 16, n + lane / 16));
-            mma_m16n8k16<T>(c[n], a, b[0], b[1]);
-            mma_m16n8k16<T>(c[n + 1], a, b[2], b[3]);
+#pragma unroll
+            for (unsigned m = 0; m < M; m++) {
+                mma_m16n8k16<T>(c[m][n], a[m], b[0], b[1]);
+                mma_m16n8k16<T>(c[m][n + 1], a[m], b[2], b[3]);
+            }
         }
     }
 }
 
-// Writes this warp's 16 rows x 64 features, scaled, as rows 0..valid of `to`, through its own rows
-// of `tile`, so that the stores are 16 bytes wide.
+// Writes 16 rows x 64 features from row `base` on, scaled, as rows of `to` below `valid`, through the
+// same rows of `tile`, so that the stores are 16 bytes wide.
 template <class T>
 __device__ __forceinline__ void write_rows(T* to, size_t stride, unsigned valid,
-                                           const float (&c)[8][4], float upper, float lower,
-                                           T* tile) {
-    const unsigned lane = threadIdx.x % WARP, base = threadIdx.x / WARP * 16;
-    const unsigned g = lane / 4, t = lane % 4;
+                                           const float (&c)[8][4], float upper, float lower, T* tile,
+                                           unsigned base) {
+    const unsigned lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
     __syncwarp();
 #pragma unroll
     for (unsigned n = 0; n < 8; n++) {

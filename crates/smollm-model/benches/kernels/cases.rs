@@ -3,7 +3,7 @@
 
 #[allow(clippy::wildcard_imports)] // one struct a kernel
 use smollm_model::cuda::args::*;
-use smollm_model::cuda::{Element, sequence_tiles};
+use smollm_model::cuda::{BACKWARD_ROWS, Element, FORWARD_ROWS, sequence_tiles};
 
 use crate::{Bench, Work};
 
@@ -271,8 +271,12 @@ fn attention(bench: &Bench, heads: usize, kv_heads: usize) {
     let segments: Vec<_> = (0..TOKENS / SEQUENCE)
         .map(|i| i * SEQUENCE..(i + 1) * SEQUENCE)
         .collect();
-    let tiles = sequence_tiles(&segments);
-    let list = bench.ids(tiles.iter().flat_map(|t| [t.start, t.length, t.row, 0]));
+    let list = |rows: u32| {
+        let tiles = sequence_tiles(&segments, rows);
+        let words = tiles.iter().flat_map(|t| [t.start, t.length, t.row, 0]);
+        (bench.ids(words), tiles.len() as u32)
+    };
+    let (forward_tiles, backward_tiles) = (list(FORWARD_ROWS), list(BACKWARD_ROWS));
     let (qkv, gradient) = (
         bench.random(T, TOKENS * stride),
         bench.unset(T, TOKENS * stride),
@@ -304,9 +308,9 @@ fn attention(bench: &Bench, heads: usize, kv_heads: usize) {
         v,
         out: out.address(),
         lse: lse.address(),
-        tiles: list.address(),
+        tiles: forward_tiles.0.address(),
         heads: count,
-        tile_count: tiles.len() as u32,
+        tile_count: forward_tiles.1,
         tokens: TOKENS as u32,
         q_stride: stride as u32,
         kv_stride: stride as u32,
@@ -332,9 +336,9 @@ fn attention(bench: &Bench, heads: usize, kv_heads: usize) {
         dq: gradient.address(),
         dk: at(gradient.address(), width),
         dv: at(gradient.address(), width + kv_width),
-        tiles: list.address(),
+        tiles: backward_tiles.0.address(),
         heads: count,
-        tile_count: tiles.len() as u32,
+        tile_count: backward_tiles.1,
         tokens: TOKENS as u32,
         q_stride: stride as u32,
         kv_stride: stride as u32,

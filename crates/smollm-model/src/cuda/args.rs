@@ -89,8 +89,8 @@ roles! {
     AttentionKeys(AttentionBackward)
     /// dQ: `attention_queries`.
     AttentionQueries(AttentionBackward)
-    /// Q8_0 weights.
+    /// `Q8_0` weights.
     GemvQ8(Gemv)
-    /// Q4_1 weights.
+    /// `Q4_1` weights.
     GemvQ4(Gemv)
 }

@@ -23,7 +23,7 @@ use std::ffi::c_void;
 #[cfg(feature = "cuda")]
 pub use gpu::{Gpu, Span};
 pub use memory::Memory;
-pub use plan::{Kernel, Plan, rope_table, sequence_tiles};
+pub use plan::{BACKWARD_ROWS, FORWARD_ROWS, Kernel, Plan, rope_table, sequence_tiles};
 pub use quantised::{Parted, part_q4_1, part_q8_0};
 #[cfg(feature = "cuda-shim")]
 pub use shim::Shim;

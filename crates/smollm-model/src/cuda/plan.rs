@@ -258,7 +258,7 @@ fn attention_plan(
     (tiles, strides): (u32, &[u32]),
     extra: u32,
 ) -> Result<Plan, KernelError> {
-    let grouped = heads.key_value > 0 && heads.query % heads.key_value == 0;
+    let grouped = heads.key_value > 0 && heads.query.is_multiple_of(heads.key_value);
     require("attention", grouped && heads.query > 0, || {
         format!(
             "{} query heads over {} key-value heads",
@@ -366,7 +366,7 @@ impl Kernel for GatherRows {
 
 impl Kernel for DecodeAttention {
     fn plan(&self, element: Element) -> Result<Plan, KernelError> {
-        let grouped = self.kv_heads > 0 && self.q_heads % self.kv_heads == 0;
+        let grouped = self.kv_heads > 0 && self.q_heads.is_multiple_of(self.kv_heads);
         require("decode_attention", grouped && self.q_heads > 0, || {
             format!(
                 "{} query heads over {} key-value heads",
@@ -418,12 +418,17 @@ impl Kernel for GemvQ4 {
     }
 }
 
-/// The attention tiles of a batch, those with the most keys first, so that the last blocks to start
-/// are short ones.
-pub fn sequence_tiles(segments: &[Range<usize>]) -> Vec<SequenceTile> {
+/// Rows of a tile of [`AttentionForward`].
+pub const FORWARD_ROWS: u32 = 128;
+/// Rows of a tile of [`AttentionKeys`] and [`AttentionQueries`].
+pub const BACKWARD_ROWS: u32 = TILE;
+
+/// The attention tiles of a batch, up to `rows` queries each, those with the most keys first, so
+/// that the last blocks to start are short ones.
+pub fn sequence_tiles(segments: &[Range<usize>], rows: u32) -> Vec<SequenceTile> {
     let tiles = segments.iter().flat_map(|segment| {
         (0..segment.len())
-            .step_by(TILE as usize)
+            .step_by(rows.max(1) as usize)
             .map(|row| SequenceTile {
                 start: segment.start as u32,
                 length: segment.len() as u32,

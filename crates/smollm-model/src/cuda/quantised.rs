@@ -5,9 +5,9 @@ use super::KernelError;
 /// A weight `[n, k]` with its integers in one array and its scales in another, in GGUF's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parted {
-    /// Q8_0: `[n, k]` int8. Q4_1: `[n, k / 2]`, the 16 bytes of each block.
+    /// `Q8_0`: `[n, k]` int8. `Q4_1`: `[n, k / 2]`, the 16 bytes of each block.
     pub quants: Vec<u8>,
-    /// Q8_0: `[n, k / 32]` f16. Q4_1: `[n, k / 32, 2]` f16, scale and minimum.
+    /// `Q8_0`: `[n, k / 32]` f16. `Q4_1`: `[n, k / 32, 2]` f16, scale and minimum.
     pub scales: Vec<u8>,
 }
 

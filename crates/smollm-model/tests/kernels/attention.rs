@@ -3,7 +3,7 @@
 use smollm_model::cuda::args::{
     AttentionBackward, AttentionDelta, AttentionForward, AttentionKeys, AttentionQueries, Heads,
 };
-use smollm_model::cuda::{Element, Memory, sequence_tiles};
+use smollm_model::cuda::{BACKWARD_ROWS, Element, FORWARD_ROWS, Memory, sequence_tiles};
 
 use crate::reference::{Attention, Batch};
 use crate::support::{Bench, assert_close, on_every_element, read_floats, segments, wide};
@@ -86,11 +86,13 @@ impl Inputs {
         };
         let packed = b.tensor(&(0..tokens).flat_map(row).collect::<Vec<_>>());
         let dout = b.tensor(&self.dout);
-        let tiles = sequence_tiles(&segments(&self.lengths));
-        let words: Vec<u32> = tiles
-            .iter()
-            .flat_map(|t| [t.start, t.length, t.row, t.unused])
-            .collect();
+        let list = |rows: u32| {
+            let tiles = sequence_tiles(&segments(&self.lengths), rows);
+            let words = tiles
+                .iter()
+                .flat_map(|t| [t.start, t.length, t.row, t.unused]);
+            (b.ids(&words.collect::<Vec<_>>()), tiles.len() as u32)
+        };
         let (out, gradient) = (b.unset(tokens * width), b.unset(tokens * stride));
         let statistics = [
             b.unset_floats(tokens * self.heads),
@@ -99,13 +101,14 @@ impl Inputs {
         let memory = Buffers {
             packed: &packed,
             dout: &dout,
-            tiles: &b.ids(&words),
+            forward: &list(FORWARD_ROWS),
+            backward: &list(BACKWARD_ROWS),
             out: &out,
             lse: &statistics[0],
             delta: &statistics[1],
             gradient: &gradient,
         };
-        self.launch(b, tiles.len() as u32, &memory);
+        self.launch(b, &memory);
         let gradient = b.read(&gradient);
         let columns = |first: usize, n: usize| -> Vec<f32> {
             let rows = gradient.chunks_exact(stride);
@@ -121,7 +124,7 @@ impl Inputs {
         }
     }
 
-    fn launch(&self, b: Bench<'_>, tile_count: u32, memory: &Buffers<'_>) {
+    fn launch(&self, b: Bench<'_>, memory: &Buffers<'_>) {
         let tokens = self.lengths.iter().sum::<usize>() as u32;
         let (width, kv_width) = ((self.heads * DIM) as u32, (self.kv_heads * DIM) as u32);
         let stride = width + 2 * kv_width;
@@ -137,9 +140,9 @@ impl Inputs {
             v: at(memory.packed, width + kv_width),
             out: memory.out.address(),
             lse: memory.lse.address(),
-            tiles: memory.tiles.address(),
+            tiles: memory.forward.0.address(),
             heads,
-            tile_count,
+            tile_count: memory.forward.1,
             tokens,
             q_stride: stride,
             kv_stride: stride,
@@ -163,9 +166,9 @@ impl Inputs {
             dq: at(memory.gradient, 0),
             dk: at(memory.gradient, width),
             dv: at(memory.gradient, width + kv_width),
-            tiles: memory.tiles.address(),
+            tiles: memory.backward.0.address(),
             heads,
-            tile_count,
+            tile_count: memory.backward.1,
             tokens,
             q_stride: stride,
             kv_stride: stride,
@@ -181,7 +184,9 @@ impl Inputs {
 struct Buffers<'a> {
     packed: &'a Memory<'a>,
     dout: &'a Memory<'a>,
-    tiles: &'a Memory<'a>,
+    /// Tiles and how many there are.
+    forward: &'a (Memory<'a>, u32),
+    backward: &'a (Memory<'a>, u32),
     out: &'a Memory<'a>,
     lse: &'a Memory<'a>,
     delta: &'a Memory<'a>,

@@ -4,7 +4,7 @@ use smollm_model::cuda::args::{DecodeAttention, DecodeCombine, QkvAppend};
 use smollm_model::cuda::{Element, Memory, rope_table};
 
 use crate::reference::{Batch, rope};
-use crate::support::{Bench, assert_close, mix, on_every_element, wide};
+use crate::support::{Bench, assert_close, mix, on_every_element, segments, wide};
 
 const DIM: usize = 64;
 const PAGE: usize = 64;
@@ -165,7 +165,7 @@ fn decoding_equals_the_last_row_of_whole_attention_in_any_batch() {
                     q: &q,
                     k: &k,
                     v: &v,
-                    segments: &[0..lengths[slot]],
+                    segments: &segments(&lengths[slot..=slot]),
                     heads,
                     kv_heads,
                     dim: DIM,
