@@ -38,7 +38,8 @@ echo "== every kernel against its formula in f64"
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     echo "== compute-sanitizer, $tool"
-    timeout 100 compute-sanitizer --tool "$tool" "$folder/kernels-test" --test-threads 1 --skip ops:: --skip shim:: 2>&1 |
+    # Looking a kernel up by name tries one module after the other: those errors are expected.
+    timeout 100 compute-sanitizer --report-api-errors no --tool "$tool" "$folder/kernels-test" --test-threads 1 --skip ops:: --skip shim:: 2>&1 |
       tail -n 4 || echo "not finished: $tool"
   done
 else

@@ -35,7 +35,7 @@ mod gpu {
         }
         let nvcc = find().unwrap_or_else(|| panic!("{NO_NVCC}"));
         let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-        let mut images = String::from("&[\n");
+        let mut images = Vec::new();
         for source in sources() {
             let name = source
                 .file_stem()
@@ -43,9 +43,11 @@ mod gpu {
                 .expect("a file name");
             let image = out.join(format!("{name}.fatbin"));
             run(&nvcc, &source, &image);
-            images += &format!("    (\"{name}\", include_bytes!({image:?})),\n");
+            let path = format!("concat!(env!(\"OUT_DIR\"), \"/{name}.fatbin\")");
+            images.push(format!("(\"{name}\", include_bytes!({path}))"));
         }
-        fs::write(out.join("images.rs"), images + "]\n").expect("OUT_DIR can be written");
+        let list = format!("&[{}]", images.join(",\n"));
+        fs::write(out.join("images.rs"), list).expect("OUT_DIR can be written");
     }
 
     fn find() -> Option<PathBuf> {
@@ -92,8 +94,8 @@ mod gpu {
 
 #[cfg(feature = "cuda-shim")]
 mod shim {
-    /// AddressSanitizer and UndefinedBehaviorSanitizer (which knows misaligned 16-byte accesses),
-    /// when SMOLTUNE_SHIM_ASAN is set.
+    /// The sanitisers of addresses and of undefined behaviour (which knows misaligned 16-byte
+    /// accesses), when `SMOLTUNE_SHIM_ASAN` is set.
     const SANITISE: &str = "-fsanitize=address,undefined";
 
     pub(super) fn compile() {

@@ -7,7 +7,7 @@
 // vocab to stride become 0, so that a product over padded columns adds nothing.
 //
 // Bytes: 3 rows·vocab·sizeof(T) with the gradient (the second read comes from L2 when the chunk
-// fits in it: hence many threads a row, few rows at a time), 1 without. CPU reference: src/ops/cross_entropy.rs.
+// fits in it), 1 without. CPU reference: src/ops/cross_entropy.rs.
 #include "common.cuh"
 
 struct CrossEntropy {
@@ -18,7 +18,7 @@ struct CrossEntropy {
     float scale;
 };
 
-constexpr unsigned ENTROPY_THREADS = 1024;
+constexpr unsigned ENTROPY_THREADS = 512;
 
 template <class T>
 __device__ void cross_entropy(const CrossEntropy& a) {

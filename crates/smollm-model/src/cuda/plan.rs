@@ -147,7 +147,7 @@ impl Kernel for CrossEntropy {
             (1..=self.stride).contains(&self.vocab),
             || format!("a vocabulary of {} in rows of {}", self.vocab, self.stride),
         )?;
-        Ok(plan("cross_entropy", element, [self.rows, 1, 1], 1024))
+        Ok(plan("cross_entropy", element, [self.rows, 1, 1], 512))
     }
 }
 
@@ -423,7 +423,7 @@ pub const FORWARD_ROWS: u32 = 128;
 /// Rows of a tile of [`AttentionKeys`] and [`AttentionQueries`].
 pub const BACKWARD_ROWS: u32 = TILE;
 
-/// The attention tiles of a batch, up to `rows` queries each, those with the most keys first, so
+/// The attention tiles of a batch, up to `rows` tokens each, those with the most keys first, so
 /// that the last blocks to start are short ones.
 pub fn sequence_tiles(segments: &[Range<usize>], rows: u32) -> Vec<SequenceTile> {
     let tiles = segments.iter().flat_map(|segment| {
