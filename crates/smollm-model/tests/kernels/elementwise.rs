@@ -1,4 +1,4 @@
-//! RMSNorm, rotary embedding, SwiGLU, dropout, gathering.
+//! Norms, rotary embedding, the gated activation, dropout, gathering.
 
 use smollm_model::cuda::args::{
     Dropout, GatherRows, RmsNormBackward, RmsNormForward, Rope, SwiGluBackward, SwiGluForward,

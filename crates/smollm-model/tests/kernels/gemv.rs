@@ -2,7 +2,7 @@
 
 use half::f16;
 use smollm_model::cuda::args::{Gemv, GemvQ4, GemvQ8};
-use smollm_model::cuda::{Parted, part_q4_1, part_q8_0};
+use smollm_model::cuda::{Memory, Parted, part_q4_1, part_q8_0};
 
 use crate::support::{Bench, assert_close, mix, on_every_element, wide};
 
@@ -49,7 +49,7 @@ fn run(
         x: xs.address(),
         quants: quants.address(),
         scales: scales.address(),
-        add: added.as_ref().map_or(0, |add| add.address()),
+        add: added.as_ref().map_or(0, Memory::address),
         y: y.address(),
         rows: rows as u32,
         n: n as u32,

@@ -194,7 +194,9 @@ fn the_gradient_of_u_is_the_output_gradient_times_b() {
             &transposed(&wide(&weight), rank, out),
             (tokens, out, rank),
         );
-        expected.iter_mut().for_each(|x| *x *= f64::from(SCALE));
+        for x in &mut expected {
+            *x *= f64::from(SCALE);
+        }
         assert_close(name, &read_floats(&u), &expected, 2e-6);
     });
 }

@@ -1,4 +1,4 @@
-//! Norm, clipping, AdamW.
+//! Norm, clipping and the update.
 
 use smollm_model::cuda::args::{AdamW, Clip, Squares, Step, Sum};
 
