@@ -85,6 +85,7 @@ def elementwise():
         print(f"torch compiled: {str(error).splitlines()[0]}")
 
 
+print(f"PyTorch {torch.__version__}")
 ceilings()
 attention(32, 32)
 attention(9, 3)

@@ -4,6 +4,7 @@
 //! Outputs are NaN before each launch, so an element that nobody writes fails. On the shim memory
 //! ends at a guard page; `SMOLTUNE_SHIM_ASAN=1 cargo test … --test kernels` builds it with the address
 //! and undefined-behaviour sanitisers.
+#![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
 
 mod attention;
 mod decode;
