@@ -42,6 +42,8 @@
 
 mod checkpoint;
 mod config;
+#[cfg(feature = "kernels")]
+pub mod cuda;
 mod engine;
 mod error;
 mod generation;

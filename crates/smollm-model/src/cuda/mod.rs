@@ -1,0 +1,156 @@
+//! The crate's own CUDA kernels (`kernels/*.cu`) and the machines that run them.
+//!
+//! A kernel takes one struct of addresses and numbers ([`args`]); [`Kernel::plan`] checks it and says
+//! how many blocks run. A [`Machine`] has memory and launches plans: [`Gpu`] is an NVIDIA GPU
+//! through its driver (feature `cuda`), [`Shim`] runs the same source on the CPU, for tests
+//! (feature `cuda-shim`). The tests know only the trait, so both run the same bodies.
+//!
+//! cudarc loads the driver when it is first used: a binary with the feature starts on a machine
+//! without a GPU. Kernels are compiled to machine code when the crate is built, so nothing is
+//! compiled when a program starts on a GPU known then.
+
+pub mod args;
+#[cfg(feature = "cuda")]
+mod gpu;
+mod memory;
+mod plan;
+mod quantised;
+#[cfg(feature = "cuda-shim")]
+mod shim;
+
+use std::ffi::c_void;
+
+#[cfg(feature = "cuda")]
+pub use gpu::{Gpu, Span};
+pub use memory::Memory;
+pub use plan::{BACKWARD_ROWS, FORWARD_ROWS, Kernel, Plan, rope_table, sequence_tiles};
+pub use quantised::{Parted, part_q4_1, part_q8_0};
+#[cfg(feature = "cuda-shim")]
+pub use shim::Shim;
+
+/// Element type of a kernel's tensors; arithmetic is f32 in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// 32-bit float.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// IEEE half.
+    F16,
+}
+
+impl Element {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+
+    /// Elements in 16 bytes, what one thread reads at once.
+    pub fn pack(self) -> u32 {
+        16 / self.bytes() as u32
+    }
+
+    /// How kernels' names end.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+/// Why a kernel did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The arguments do not fit the kernel.
+    #[error("{kernel}: {what}")]
+    Arguments {
+        /// The kernel.
+        kernel: &'static str,
+        /// What was found and what was expected.
+        what: String,
+    },
+    /// The machine could not do it.
+    #[error("{machine}, {action}: {reason}")]
+    Machine {
+        /// Which machine.
+        machine: String,
+        /// What it was asked for.
+        action: String,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// Memory and something that runs kernels on it.
+pub trait Machine {
+    /// For messages: the card's name, or that it is the shim.
+    fn name(&self) -> String;
+
+    /// `bytes` of memory whose every float is NaN, at a 16-byte boundary.
+    ///
+    /// # Errors
+    /// If there is not enough.
+    fn allocate(&self, bytes: usize) -> Result<u64, KernelError>;
+
+    /// Gives back what [`Machine::allocate`] gave.
+    ///
+    /// # Safety
+    /// `address` is an allocation of `bytes` that nothing uses any more.
+    unsafe fn free(&self, address: u64, bytes: usize);
+
+    /// Copies from the host.
+    ///
+    /// # Errors
+    /// If the driver reports one.
+    ///
+    /// # Safety
+    /// `address` begins at least `data.len()` bytes of this machine's memory.
+    unsafe fn write(&self, address: u64, data: &[u8]) -> Result<(), KernelError>;
+
+    /// Copies to the host, after all launches before it.
+    ///
+    /// # Errors
+    /// If the driver reports one, also of an earlier launch.
+    ///
+    /// # Safety
+    /// `address` begins at least `data.len()` bytes of this machine's memory.
+    unsafe fn read(&self, address: u64, data: &mut [u8]) -> Result<(), KernelError>;
+
+    /// Starts `plan` with the argument struct at `args`.
+    ///
+    /// # Errors
+    /// If there is no such kernel or the launch fails.
+    ///
+    /// # Safety
+    /// `args` points to `size` bytes, the struct that the kernel takes, and every address in it is
+    /// valid for what the kernel's file says it reads and writes.
+    unsafe fn launch(
+        &self,
+        plan: &Plan,
+        args: *const c_void,
+        size: usize,
+    ) -> Result<(), KernelError>;
+}
+
+/// Plans `kernel` for elements of type `element` and starts it.
+///
+/// # Errors
+/// If the arguments do not fit or the machine cannot.
+///
+/// # Safety
+/// Every address in `kernel` is valid for what the kernel's file says it reads and writes.
+pub unsafe fn launch<K: Kernel>(
+    machine: &dyn Machine,
+    element: Element,
+    kernel: &K,
+) -> Result<(), KernelError> {
+    let plan = kernel.plan(element)?;
+    // SAFETY: the struct is borrowed for the call and has the kernel's layout (repr(C), the same
+    // fields); its addresses are the caller's promise.
+    unsafe { machine.launch(&plan, std::ptr::from_ref(kernel).cast(), size_of::<K>()) }
+}
