@@ -25,6 +25,8 @@ pub(crate) struct Spoken {
     pub(crate) texts: Vec<String>,
     /// Whether nobody reads any more.
     pub(crate) closed: bool,
+    /// Whether Ctrl-C stopped them.
+    pub(crate) stopped: bool,
 }
 
 struct Speaker<'p> {
@@ -59,15 +61,18 @@ pub(crate) fn speak<D: Decoder>(
             open &= take(&mut speakers, event, listener)?;
         }
     }
+    let mut stopped = false;
     for who in 0..speakers.len() {
         if let Some(index) = speakers[who].index {
             engine.cancel(index);
+            stopped = open;
             open &= end(&mut speakers[who], who, listener)?;
         }
     }
     Ok(Spoken {
         texts: speakers.into_iter().map(|speaker| speaker.text).collect(),
         closed: !open,
+        stopped,
     })
 }
 
