@@ -68,7 +68,7 @@ impl Input {
                 Line::Interrupted => {
                     // What was begun is thrown away, as in a shell.
                     (turn, interrupted) = (Draft::default(), true);
-                    crate::say("(Ctrl-D or /exit ends)");
+                    crate::say(crate::stop::HINT);
                     continue;
                 }
             };

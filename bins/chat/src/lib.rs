@@ -117,8 +117,8 @@ pub fn run(args: &Args) -> Result<(), StageError> {
     }
     let voices = Voices::open(args)?;
     let mut model = voices.load(args)?;
-    stop::install();
     let mut input = Input::open()?;
+    stop::install(input.is_person());
     if input.is_person() {
         say(&format!(
             "{} (/help for commands, Ctrl-D ends)",

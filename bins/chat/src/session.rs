@@ -10,12 +10,10 @@ use stage::StageError;
 
 use crate::beside::Beside;
 use crate::conversation::Conversation;
-use crate::speak::Said;
+use crate::speak::{Said, Spoken};
 use crate::turn::{HELP, Turn};
 use crate::voices::{Voice, Voices};
 use crate::{say, write_out};
-
-const TOO_LONG: &str = "(too long for this model; say it in fewer words)";
 
 /// Whether to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +84,7 @@ impl<'v, D: Decoder> Session<'v, D> {
             Said::Piece(piece) => write_out(piece),
             Said::End => write_out("\n"),
         })?;
-        Ok(next(spoken.map(|spoken| spoken.closed)))
+        Ok(next(spoken.as_ref()))
     }
 
     fn compare(&mut self, text: &str) -> Result<Next, StageError> {
@@ -110,7 +108,7 @@ impl<'v, D: Decoder> Session<'v, D> {
             };
             write_out(&shown)
         })?;
-        Ok(next(spoken.map(|spoken| spoken.closed)))
+        Ok(next(spoken.as_ref()))
     }
 
     /// The adapter that the base is compared with: the current one, else the first.
@@ -181,15 +179,15 @@ impl<'v, D: Decoder> Session<'v, D> {
 }
 
 /// What follows an answer: `None` is a question that was too long.
-fn next(closed: Option<bool>) -> Next {
-    match closed {
-        None => {
-            say(TOO_LONG);
-            Next::Turn
-        }
-        Some(true) => Next::End,
-        Some(false) => Next::Turn,
+fn next(spoken: Option<&Spoken>) -> Next {
+    let Some(spoken) = spoken else {
+        say("(too long for this model; say it in fewer words)");
+        return Next::Turn;
+    };
+    if spoken.stopped {
+        say("(stopped)");
     }
+    if spoken.closed { Next::End } else { Next::Turn }
 }
 
 /// Cells of the terminal that standard output is, if it is one.

@@ -25,6 +25,8 @@ pub(crate) struct Spoken {
     pub(crate) texts: Vec<String>,
     /// Whether nobody reads any more.
     pub(crate) closed: bool,
+    /// Whether Ctrl-C stopped them.
+    pub(crate) stopped: bool,
 }
 
 struct Speaker<'p> {
@@ -59,15 +61,18 @@ pub(crate) fn speak<D: Decoder>(
             open &= take(&mut speakers, &event, listener)?;
         }
     }
+    let mut stopped = false;
     for (who, speaker) in speakers.iter_mut().enumerate() {
         if let Some(index) = speaker.index {
             engine.cancel(index);
+            stopped = open;
             open &= end(speaker, who, listener)?;
         }
     }
     Ok(Spoken {
         texts: speakers.into_iter().map(|speaker| speaker.text).collect(),
         closed: !open,
+        stopped,
     })
 }
 

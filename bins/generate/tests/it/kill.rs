@@ -22,7 +22,7 @@ impl Work<'_> {
             .arg(out)
             .args(["--test_csv", &fixture("dolly-mini.jsonl"), "--limit", &rows])
             .args(["--max_new_tokens", &tokens, "--batch_size", "8"])
-            .args(["--temperature", "0.7", "--seed", "5"])
+            .args(["--temperature", "0.7", "--seed", "5", "--threads", "1"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

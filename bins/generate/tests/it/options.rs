@@ -77,7 +77,7 @@ fn a_row_that_cannot_be_asked_says_why_and_the_others_are_answered() {
     let lines = ["Who?", long.as_str(), "What?"]
         .map(|asked| format!("{{\"instruction\": {asked:?}, \"response\": \"gold\"}}\n"));
     std::fs::write(&rows, lines.concat()).unwrap();
-    let mut args = args(&out, &["--max_new_tokens", "4"]);
+    let mut args = args(&out, &[]);
     args.test_csv = rows;
     let summary = answer(&args).unwrap();
     assert_eq!((summary.rows, summary.errors), (3, 1));
@@ -96,7 +96,12 @@ fn a_row_that_cannot_be_asked_says_why_and_the_others_are_answered() {
 
 #[test]
 fn an_answer_ends_with_the_models_positions() {
-    let rows = run(&["--limit", "3", "--max_new_tokens", "100000"]);
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.jsonl");
+    let mut args = args(&out, &["--limit", "3"]);
+    args.max_new_tokens = 100_000;
+    answer(&args).unwrap();
+    let rows = answers(&out);
     assert!(
         rows.iter()
             .all(|row| row.prompt_tokens + row.new_tokens <= 512)
