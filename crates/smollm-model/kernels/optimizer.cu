@@ -92,12 +92,14 @@ __device__ __forceinline__ void adamw_element(const Step& s, float clip, float g
     g *= clip;
     m = s.beta1 * m + (1.0f - s.beta1) * g;
     v = s.beta2 * v + (1.0f - s.beta2) * g * g;
-    const float direction = m / s.correction1 / (sqrtf(v / s.correction2) + s.eps);
+    const float direction = m * s.correction1 / (sqrtf(v * s.correction2) + s.eps);
     p = p * (1.0f - s.lr * s.weight_decay) - s.lr * direction;
 }
 
 __device__ void adamw(const AdamWArgs& a) {
-    const Step s = *a.step;
+    Step s = *a.step;
+    s.correction1 = 1.0f / s.correction1;  // once, not for every element
+    s.correction2 = 1.0f / s.correction2;
     const float clip = a.clip == nullptr ? 1.0f : a.clip[1];
     const uint64_t first = (uint64_t(blockIdx.x) * OPTIMIZER_THREADS + threadIdx.x) * 4;
     if (first + 4 <= a.n) {
