@@ -1,5 +1,7 @@
 //! The stage on the tiny model: every test gives sound figures, and nonsense is refused.
 
+#![allow(clippy::unwrap_used)] // a test: a panic is its failure
+
 use bench::{Args, measure};
 use clap::Parser;
 

@@ -127,16 +127,12 @@ impl Draft {
     fn push(&mut self, line: &str) -> Option<String> {
         let line = line.trim_end_matches(['\n', '\r']);
         if self.fenced {
-            return match line.trim_end().strip_suffix(FENCE) {
-                Some(last) => {
-                    self.keep(last);
-                    self.end()
-                }
-                None => {
-                    self.lines.push(line.to_owned());
-                    None
-                }
-            };
+            if let Some(last) = line.trim_end().strip_suffix(FENCE) {
+                self.keep(last);
+                return self.end();
+            }
+            self.lines.push(line.to_owned());
+            return None;
         }
         if let Some(first) = line
             .trim_start()

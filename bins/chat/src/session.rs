@@ -170,13 +170,11 @@ impl<'v, D: Decoder> Session<'v, D> {
         if path.exists() && !self.saved.contains(path) {
             return format!("{} is there already; choose another name", path.display());
         }
-        match stage::write_text(path, line) {
-            Err(problem) => problem.to_string(),
-            Ok(()) => {
-                self.saved.insert(path.to_path_buf());
-                format!("(saved in {})", path.display())
-            }
+        if let Err(problem) = stage::write_text(path, line) {
+            return problem.to_string();
         }
+        self.saved.insert(path.to_path_buf());
+        format!("(saved in {})", path.display())
     }
 }
 

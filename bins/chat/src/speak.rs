@@ -58,15 +58,15 @@ pub(crate) fn speak<D: Decoder>(
     let mut open = true;
     while open && !engine.is_idle() && !stop::requested() {
         for event in engine.step().or_failed()? {
-            open &= take(&mut speakers, event, listener)?;
+            open &= take(&mut speakers, &event, listener)?;
         }
     }
     let mut stopped = false;
-    for who in 0..speakers.len() {
-        if let Some(index) = speakers[who].index {
+    for (who, speaker) in speakers.iter_mut().enumerate() {
+        if let Some(index) = speaker.index {
             engine.cancel(index);
             stopped = open;
-            open &= end(&mut speakers[who], who, listener)?;
+            open &= end(speaker, who, listener)?;
         }
     }
     Ok(Spoken {
@@ -78,10 +78,10 @@ pub(crate) fn speak<D: Decoder>(
 
 fn take(
     speakers: &mut [Speaker<'_>],
-    event: Event,
+    event: &Event,
     listener: &mut Listener<'_>,
 ) -> Result<bool, StageError> {
-    let index = match &event {
+    let index = match event {
         Event::Token { index, .. } => *index,
         Event::Finished(completion) => completion.index,
     };
@@ -91,7 +91,7 @@ fn take(
     };
     match event {
         Event::Token { id, .. } => {
-            let piece = speaker.stream.push(id).or_failed()?;
+            let piece = speaker.stream.push(*id).or_failed()?;
             say(speaker, who, &piece, listener)
         }
         Event::Finished(_) => end(speaker, who, listener),

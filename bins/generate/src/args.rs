@@ -16,6 +16,10 @@ use stage::{OrExit, StageError};
 /// stopped goes on where it was when the same command is given again; without its output file it
 /// starts again.
 #[derive(Debug, Clone, clap::Parser)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 #[command(name = "generate", version)]
 pub struct Args {
     /// The model: hub id, folder, .gguf file, or an adapter folder [default: HuggingFaceTB/SmolLM2-135M-Instruct]
@@ -33,7 +37,7 @@ pub struct Args {
     /// Revision of a hub model
     #[arg(long)]
     pub revision: Option<String>,
-    /// What --test_csv holds, and what is written
+    /// What the rows' file holds, and what is written
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// With --format openai: another name that requests may call the model by

@@ -52,6 +52,8 @@ enum Command {
     Compare(compare::Args),
     /// Talk with a model
     Chat(chat::Args),
+    /// Answer over HTTP, as the OpenAI API does
+    Serve(serve::Args),
     /// Write a model with its adapter merged in
     Export(export::Args),
     /// Measure how fast a model reads prompts and answers
@@ -74,6 +76,7 @@ fn dispatch(command: &Command) -> Result<(), StageError> {
         Command::Evaluate(args) => evaluate::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Export(args) => export::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Run(args) => run::run(args),

@@ -1,4 +1,7 @@
-//! Bytes for which a byte-level vocabulary has no token.
+//! How a byte-level vocabulary writes bytes, and for which of them it has no token.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use tokenizers::{DecoderWrapper, Tokenizer};
 
@@ -27,6 +30,16 @@ impl MissingBytes {
         let holds = |c: &char| c.encode_utf8(&mut [0; 4]).bytes().any(missing);
         text.chars().filter(holds).count()
     }
+}
+
+/// The bytes of a token of a byte-level vocabulary, from the characters it is written in; `None` for other vocabularies.
+pub(crate) fn bytes_of(tokenizer: &Tokenizer, token: &str) -> Option<Vec<u8>> {
+    static BYTES: LazyLock<HashMap<char, u8>> =
+        LazyLock::new(|| alphabet().zip(0..=u8::MAX).collect());
+    let Some(DecoderWrapper::ByteLevel(_)) = tokenizer.get_decoder() else {
+        return None;
+    };
+    token.chars().map(|c| BYTES.get(&c).copied()).collect()
 }
 
 /// How GPT-2's vocabulary writes each byte: printable Latin-1 as itself, the others in order from

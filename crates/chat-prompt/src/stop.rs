@@ -117,13 +117,12 @@ mod tests {
             let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
             prop_assert_eq!(cut(&pieces, &stops), cut(&[&text], &stops));
             // By its definition: the shortest beginning that ends in a stop string.
-            let ends = (0..=chars.len()).map(|n| chars[..n].iter().collect::<String>());
+            let mut ends = (0..=chars.len()).map(|n| chars[..n].iter().collect::<String>());
             let expected = ends
-                .filter_map(|start| {
+                .find_map(|start| {
                     let longest = stops.iter().filter(|stop| start.ends_with(*stop)).map(|stop| stop.len()).max()?;
                     Some((start[..start.len() - longest].to_owned(), true))
-                })
-                .next();
+                });
             prop_assert_eq!(cut(&pieces, &stops), expected.unwrap_or((text, false)));
         }
     }

@@ -7,7 +7,7 @@ use gguf::GgufFile;
 use tokenizers::Tokenizer;
 
 use crate::error::{PromptError, Result, read_text, start_of};
-use crate::missing_bytes::MissingBytes;
+use crate::missing_bytes::{self, MissingBytes};
 use crate::splitter::Splitter;
 use crate::words::Words;
 use crate::{gguf_vocabulary, tokenizer_json};
@@ -228,6 +228,17 @@ impl ChatTokenizer {
     /// The token of an id, as it stands in the vocabulary.
     pub fn token(&self, id: u32) -> Option<String> {
         self.parsing.id_to_token(id)
+    }
+
+    /// The bytes that a token stands for, which need not be whole characters. Added tokens, control tokens among them,
+    /// are the text they are written as.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        let token = self.token(id)?;
+        let added = self.parsing.get_added_vocabulary();
+        if added.get_added_tokens_decoder().contains_key(&id) {
+            return Some(token.into_bytes());
+        }
+        Some(missing_bytes::bytes_of(&self.parsing, &token).unwrap_or_else(|| token.into_bytes()))
     }
 
     /// One more than the largest id.

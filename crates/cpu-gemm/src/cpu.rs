@@ -40,6 +40,7 @@ impl Capabilities {
         self.bits & (1 << feature as u8) != 0
     }
 
+    #[cfg(any(target_arch = "x86_64", test))]
     fn with(self, feature: Feature) -> Self {
         Self {
             bits: self.bits | 1 << feature as u8,

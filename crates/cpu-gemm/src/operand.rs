@@ -36,7 +36,8 @@ pub(crate) struct BlockScale {
 /// - `F32`: groups of 6 rows, input by input, so that a kernel reads them as one stream.
 /// - `Bf16`: tiles of 16 rows × 32 inputs, 1 KiB each, all tiles of 16 rows together; inputs are
 ///   padded with zeros to a multiple of 32.
-/// - `Int8`: rows of blocks of 48 bytes, 32 levels and four numbers that the kernels need.
+/// - `Int8`: rows of blocks of 48 bytes, 32 levels and four numbers that the kernels need; padded
+///   with zeros to 16 rows.
 #[derive(Default)]
 pub struct Operand {
     memory: Option<Memory>,
@@ -84,6 +85,11 @@ impl Operand {
         }
         (self.kind, self.rows, self.k) = (Some(kind), rows, k);
         self.stride = stride;
+        if kind == OperandKind::Int8 {
+            let used = rows * stride;
+            // SAFETY: the memory holds `bytes` bytes, `used` of them for the rows.
+            unsafe { self.base().add(used).write_bytes(0, bytes - used) };
+        }
         self.capabilities = Some(capabilities);
     }
 
@@ -99,7 +105,10 @@ impl Operand {
                 )
             }
             OperandKind::Bf16 => (blocks.checked_mul(TILE)?, rows.div_ceil(16)),
-            OperandKind::Int8 => (blocks.checked_mul(INT8_BLOCK)?, rows),
+            OperandKind::Int8 => {
+                let padded = rows.checked_next_multiple_of(16)?;
+                (blocks.checked_mul(INT8_BLOCK)?, padded)
+            }
         };
         Some((stride, stride.checked_mul(count)?))
     }

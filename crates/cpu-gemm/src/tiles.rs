@@ -5,6 +5,9 @@
 //! outputs × 2 values. Who fills such tiles piece by piece (a cache of keys and values) multiplies
 //! without packing. Each output is summed over the inputs in order, in f32, whatever `m` is.
 
+// A kernel's body must be compiled with the instructions of the function that it is inlined into.
+#![allow(clippy::inline_always)]
+
 use std::ops::Range;
 
 use crate::cpu::{Capabilities, Feature, capabilities};

@@ -35,6 +35,16 @@ pub enum ModelError {
         source: cpu_gemm::GemmError,
     },
 
+    /// Logits that are no numbers: nothing can be chosen from them.
+    #[error(
+        "request {index}: the model's logits are not finite; its weights or its adapter hold values that are not finite \
+         or too large: get them again, or train with a lower learning rate"
+    )]
+    NotFinite {
+        /// Number of the request.
+        index: usize,
+    },
+
     /// The system gives no threads.
     #[error("cannot start {threads} threads: {source}; ask for fewer")]
     Threads {

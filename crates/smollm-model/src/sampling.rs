@@ -4,6 +4,10 @@
 //! temperature, top-k, top-p, min-p. A draw is a function of the seed, the stream, and the token's place in the answer,
 //! never of what else is decoded.
 
+// A kernel's body must be compiled with the instructions of the level that `simd::dispatch` chose, so
+// it has to be inlined into it.
+#![allow(clippy::inline_always)]
+
 use std::collections::HashSet;
 
 use crate::Sampling;

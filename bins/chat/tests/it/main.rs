@@ -41,7 +41,7 @@ fn chat_at_length(dir: &Path, tokens: &str) -> Command {
 
 /// Writes an adapter that changes what the tiny model says, after some twenty tokens.
 fn adapter(dir: &Path) {
-    let mut adapter = Adapter::load(&fixture("goldens/lora_step")).unwrap();
+    let mut adapter = Adapter::load(fixture("goldens/lora_step")).unwrap();
     adapter.set_base_model(None, None);
     adapter.save(dir).unwrap();
 }

@@ -101,7 +101,7 @@ fn an_adapter_of_another_model_is_refused_before_anything_is_written() {
     let mut config = Checkpoint::open(&files).unwrap().config().clone();
     config.hidden_size *= 2;
     let wide = Adapter::init(&config, LoraConfig::default(), 1).unwrap();
-    wide.save(&path("wide")).unwrap();
+    wide.save(path("wide")).unwrap();
     let wide = path("wide").display().to_string();
     let both = ["--adapter", &good, "--adapter", &wide];
     let error = generate::answer(&args(&path("out.jsonl"), &both)).unwrap_err();

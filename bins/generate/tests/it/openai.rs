@@ -53,6 +53,7 @@ fn read(path: &Path) -> Vec<Value> {
 }
 
 /// A request for `text` with more fields in its body.
+#[allow(clippy::needless_pass_by_value, reason = "calls read better")]
 fn request(id: &str, text: &str, more: Value) -> String {
     let mut body = json!({
         "model": "tiny-model",

@@ -162,3 +162,16 @@ fn streams_never_give_half_a_character() {
         "cut off in the middle"
     );
 }
+
+#[test]
+fn the_bytes_of_tokens_make_up_the_text() {
+    let p = tiny();
+    for text in ["a\u{f6} \u{2603}\n", "1,234 <|im_end|>"] {
+        let ids = p.encode_rendered(text).unwrap();
+        let bytes = ids
+            .iter()
+            .flat_map(|id| p.tokenizer().token_bytes(*id).unwrap());
+        assert_eq!(String::from_utf8(bytes.collect()).unwrap(), text);
+    }
+    assert_eq!(p.tokenizer().token_bytes(99_999), None);
+}

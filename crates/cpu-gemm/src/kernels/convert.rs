@@ -6,7 +6,9 @@
     reason = "bodies must be compiled with their caller's instruction set"
 )]
 
-use crate::cpu::{Capabilities, Feature};
+use crate::cpu::Capabilities;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::Feature;
 use crate::format::BLOCK;
 use crate::operand::{BlockScale, INT8_BLOCK};
 
@@ -17,6 +19,8 @@ use crate::operand::{BlockScale, INT8_BLOCK};
 /// `to` must be valid for every block written: 64 bytes at each multiple of `step`; the CPU must
 /// have `capabilities`.
 pub(crate) unsafe fn to_bf16(capabilities: Capabilities, x: &[f32], to: *mut u8, step: usize) {
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = capabilities;
     // SAFETY: the caller's promise.
     unsafe {
         #[cfg(target_arch = "x86_64")]
@@ -35,6 +39,8 @@ pub(crate) unsafe fn to_bf16(capabilities: Capabilities, x: &[f32], to: *mut u8,
 /// `to` must be valid for 48 bytes for each 32 inputs and aligned to 4; the CPU must have
 /// `capabilities`.
 pub(crate) unsafe fn to_int8(capabilities: Capabilities, x: &[f32], to: *mut u8) {
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = capabilities;
     // SAFETY: the caller's promise.
     unsafe {
         #[cfg(target_arch = "x86_64")]

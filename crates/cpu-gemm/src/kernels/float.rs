@@ -2,7 +2,9 @@
 
 use half::bf16;
 
-use crate::cpu::{Capabilities, Feature};
+use crate::cpu::Capabilities;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::Feature;
 use crate::format::{BLOCK, Format, LANES, OperandKind};
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::x86;
@@ -12,6 +14,8 @@ use crate::operand::{F32_GROUP, TILE, TILE_ROW};
 /// # Safety
 /// As for [`super::run`]; the operand is `F32`, or `Bf16` for a format other than `F32`.
 pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = capabilities;
     // SAFETY: the caller's promise; each kernel's CPU feature is among the capabilities.
     unsafe {
         #[cfg(target_arch = "x86_64")]

@@ -4,7 +4,9 @@
 //! with minima `acc = fma(w_min, x_scale · Σq, acc)`. The inner sums are exact integers and
 //! the outer ones follow one order, so every implementation gives the same bits.
 
-use crate::cpu::{Capabilities, Feature};
+use crate::cpu::Capabilities;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::Feature;
 use crate::format::{BLOCK, LANES};
 use crate::kernels::Job;
 use crate::kernels::block::Block;
@@ -15,6 +17,8 @@ use crate::operand::{BlockScale, INT8_BLOCK};
 /// # Safety
 /// As for [`super::run`]; the operand is `Int8` and the format a quantised one.
 pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = capabilities;
     // SAFETY: the caller's promise; each kernel's CPU feature is among the capabilities.
     unsafe {
         #[cfg(target_arch = "x86_64")]

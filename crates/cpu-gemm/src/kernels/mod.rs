@@ -4,6 +4,7 @@ pub(crate) mod block;
 pub(crate) mod convert;
 mod float;
 mod integer;
+#[cfg(target_arch = "x86_64")]
 mod scratch;
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -203,7 +203,7 @@ impl<D: Decoder> Engine<D> {
     /// One pass. Returns what happened, token before completion.
     ///
     /// # Errors
-    /// If the model fails. The engine is of no use any more then.
+    /// If the model fails or its logits are not finite. The engine is of no use any more then.
     pub fn step(&mut self) -> Result<Vec<Event>, ModelError> {
         let mut events = std::mem::take(&mut self.ended);
         self.admit();
@@ -217,6 +217,9 @@ impl<D: Decoder> Engine<D> {
                 self.slots.push(slot);
                 continue;
             };
+            if !choice.logprob.is_finite() {
+                return Err(ModelError::NotFinite { index: slot.index });
+            }
             let stopped = slot.request.stop_ids.contains(&choice.id);
             slot.chosen += 1;
             slot.logprob += choice.logprob;

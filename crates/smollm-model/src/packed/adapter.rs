@@ -1,5 +1,9 @@
 //! Adapters beside packed weights.
 
+// A kernel's body must be compiled with the instructions of the level that `simd::dispatch` chose, so
+// it has to be inlined into it.
+#![allow(clippy::inline_always)]
+
 use crate::simd::{Kernel, Simd, dispatch};
 use crate::{LowRank, ModelConfig, ModelError, Projection};
 

@@ -5,6 +5,10 @@
 //! exactly zero, and every sum runs over the keys in order: a query's result does not depend on the piece it is in.
 //! Formulas: [`crate::ops::attention`].
 
+// A kernel's body must be compiled with the instructions of the level that `simd::dispatch` chose, so
+// it has to be inlined into it.
+#![allow(clippy::inline_always)]
+
 use std::ops::Range;
 
 use cpu_gemm::tiles::{TileGrid, multiply_tiles};
@@ -14,8 +18,11 @@ use crate::ops::math::{exp, max};
 use crate::ops::{Heads, Sequence};
 use crate::simd::{Kernel, Simd, dispatch};
 
-/// New tokens that are worked on together.
+/// New tokens that are worked on together: with the heads of a group, a few tiles of queries.
 pub(super) const QUERY_ROWS: usize = 16;
+
+/// The same where keys and values are f32, whose products work on six rows at a time.
+pub(super) const F32_QUERY_ROWS: usize = 48;
 
 /// A piece of attention: one group of heads, some rows of one sequence.
 #[derive(Clone, Debug)]

@@ -10,6 +10,9 @@ pub(super) const KEYS: usize = 16;
 /// Tokens that a step of the second product takes; storage grows by this.
 pub(super) const STEP: usize = 32;
 
+/// Tokens that memory is taken for at a time.
+const AHEAD: usize = 128;
+
 /// bf16 values in one matrix tile: 16 pairs × 16 columns.
 pub(super) const TILE: usize = 512;
 
@@ -124,15 +127,18 @@ impl LayerCache {
     }
 
     fn reserve(&mut self, shape: Shape, tokens: usize) {
+        let ahead = tokens.next_multiple_of(AHEAD);
         match self {
             Self::F32 { k, v } => {
-                k.resize(tokens * shape.width(), 0.0);
-                v.resize(tokens * shape.width(), 0.0);
+                let floats = |tokens: usize| tokens * shape.width();
+                grow(k, floats(tokens), floats(ahead), 0.0);
+                grow(v, floats(tokens), floats(ahead), 0.0);
             }
             Self::Bf16(tiles) => {
                 let (keys, values) = lines(shape, tokens);
-                tiles.k.resize(keys, ZERO);
-                tiles.v.resize(values, ZERO);
+                let (keys_ahead, values_ahead) = lines(shape, ahead);
+                grow(&mut tiles.k, keys, keys_ahead, ZERO);
+                grow(&mut tiles.v, values, values_ahead, ZERO);
             }
         }
     }
@@ -173,6 +179,14 @@ impl LayerCache {
             },
         }
     }
+}
+
+/// `len` elements, with memory for `ahead`: a vector left alone would take twice what it needs.
+fn grow<T: Copy>(buffer: &mut Vec<T>, len: usize, ahead: usize, fill: T) {
+    if buffer.capacity() < len {
+        buffer.reserve_exact(ahead - buffer.len());
+    }
+    buffer.resize(len, fill);
 }
 
 /// Cache lines that the keys and the values of `tokens` tokens take, in whole steps.

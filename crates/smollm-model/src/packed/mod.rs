@@ -27,7 +27,7 @@ pub use weights::WeightFormat;
 use crate::ops::RopeTable;
 use crate::{Checkpoint, Decoder, LowRank, ModelConfig, ModelError, Phase, Projection, Segment};
 use adapter::PackedAdapter;
-use attention::{Piece, QUERY_ROWS};
+use attention::{F32_QUERY_ROWS, Piece, QUERY_ROWS};
 use pass::{Buffers, Operands, Own, Pass, Row, Rows, Sequence};
 use team::Team;
 use weights::Weights;
@@ -174,7 +174,11 @@ impl PackedLlama {
         let positions: Vec<u32> = rows.iter().map(|row| row.position as u32).collect();
         let layers = 0..config.num_hidden_layers;
         let next_piece: Vec<AtomicUsize> = layers.map(|_| AtomicUsize::new(0)).collect();
-        let pieces = pieces(rows, sequences, config.num_key_value_heads);
+        let tile = match self.kv {
+            KvType::F32 => F32_QUERY_ROWS,
+            KvType::Bf16 => QUERY_ROWS,
+        };
+        let pieces = pieces(rows, sequences, config.num_key_value_heads, tile);
         let scratch = &mut self.scratch;
         let (hidden, query, ffn) = (
             config.hidden_size,
@@ -250,15 +254,15 @@ impl OwnOfEach {
 unsafe impl Sync for OwnOfEach {}
 
 /// Attention cut into pieces; long ones first, so that no thread is left with one at the end.
-fn pieces(rows: &[Row], sequences: &[Sequence], kv_heads: usize) -> Vec<Piece> {
+fn pieces(rows: &[Row], sequences: &[Sequence], kv_heads: usize, tile: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for (segment, sequence) in sequences.iter().enumerate() {
         let end = sequences
             .get(segment + 1)
             .map_or(rows.len(), |next| next.first_row);
         let count = end - sequence.first_row;
-        for start in (0..count).step_by(QUERY_ROWS) {
-            let rows = start..(start + QUERY_ROWS).min(count);
+        for start in (0..count).step_by(tile) {
+            let rows = start..(start + tile).min(count);
             pieces.extend((0..kv_heads).map(|kv_head| Piece {
                 segment,
                 kv_head,

@@ -157,6 +157,10 @@ impl Team {
     /// If `work` does.
     pub(super) fn run(&mut self, work: &Work<'_>) {
         let shared = &*self.shared;
+        #[allow(
+            clippy::transmute_ptr_to_ptr,
+            reason = "a cast cannot lengthen the lifetime"
+        )]
         // SAFETY: only the lifetime changes; this function waits for all workers below, so none uses it afterwards.
         let job =
             Job(unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) });

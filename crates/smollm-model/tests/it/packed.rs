@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use candle_core::Tensor;
 use smollm_model::{
     Checkpoint, Completion, Decoder, Engine, EngineLimits, Event, GenerationConfig, KvType,
-    LowRank, ModelSource, PackedCache, PackedLlama, PackedOptions, Phase, Projection, Ragged,
-    Request, Sampling, Segment, WeightFormat, generate,
+    LowRank, ModelError, ModelSource, PackedCache, PackedLlama, PackedOptions, Phase, Projection,
+    Ragged, Request, Sampling, Segment, WeightFormat, generate,
 };
 
 use crate::{golden, ids, tiny};
@@ -278,6 +278,30 @@ fn adapters_side_by_side_equal_each_alone() {
             );
         }
     }
+}
+
+#[test]
+fn logits_that_are_not_finite_are_an_error() {
+    let mut model = packed("tiny-model", WeightFormat::F32, 1);
+    let endless = updates(1).into_iter().map(|(layer, projection, update)| {
+        let update = LowRank {
+            scale: f64::from(f32::MAX),
+            ..update
+        };
+        (layer, projection, update)
+    });
+    let adapter = model.add_adapter(endless).unwrap();
+    let config = GenerationConfig {
+        adapter: Some(adapter),
+        ..GenerationConfig::default()
+    };
+    let found = generate(&mut model, &[vec![1, 2, 3]], &config, &mut |_| {
+        ControlFlow::Continue(())
+    });
+    assert!(
+        matches!(found, Err(ModelError::NotFinite { index: 0 })),
+        "{found:?}"
+    );
 }
 
 #[test]

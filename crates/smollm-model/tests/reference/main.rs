@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)] // a test: a panic is its failure
 
+mod packed;
+
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
