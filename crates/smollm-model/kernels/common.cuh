@@ -20,8 +20,12 @@
     type* name = reinterpret_cast<type*>(shared_bytes)
 #define KERNEL(threads, name, Args, call) \
     extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Args a) { call; }
+// With registers for `blocks` blocks on a multiprocessor, where ptxas left alone would rather spill.
+#define KERNEL_ROOMY(threads, blocks, name, Args, call) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Args a) { call; }
 #else
 #include "shim/shim.h"
+#define KERNEL_ROOMY(threads, blocks, name, Args, call) KERNEL(threads, name, Args, call)
 #endif
 
 #define KERNEL_FLOATS(threads, name, Args, body)                            \

@@ -130,5 +130,7 @@ __device__ void rms_norm_backward(const RmsNormBackward& a) {
     }
 }
 
-KERNEL_FLOATS(NORM_THREADS, rms_norm_forward, RmsNormForward, rms_norm_forward);
+KERNEL_ROOMY(NORM_THREADS, 6, rms_norm_forward_f32, RmsNormForward, rms_norm_forward<float>(a));
+KERNEL_ROOMY(NORM_THREADS, 6, rms_norm_forward_bf16, RmsNormForward, rms_norm_forward<__nv_bfloat16>(a));
+KERNEL_ROOMY(NORM_THREADS, 6, rms_norm_forward_f16, RmsNormForward, rms_norm_forward<__half>(a));
 KERNEL_FLOATS(NORM_THREADS, rms_norm_backward, RmsNormBackward, rms_norm_backward);
