@@ -46,6 +46,24 @@ pub(crate) struct Lengths {
     pub(crate) truncated: f64,
 }
 
+/// Words of a row, counted before the groups are: a row is in several of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    gold: u64,
+    prediction: u64,
+}
+
+impl Words {
+    /// What white space separates.
+    pub(crate) fn of(row: &Prediction) -> Self {
+        let words = |text: &str| text.split_whitespace().count() as u64;
+        Self {
+            gold: words(&row.gold),
+            prediction: words(&row.prediction),
+        }
+    }
+}
+
 /// The rows counted so far, whole and by group; no text is kept but the names of categories.
 #[derive(Default)]
 pub(crate) struct Tallies {
@@ -62,29 +80,29 @@ pub(crate) struct Tallies {
 
 impl Tallies {
     /// Counts a row.
-    pub(crate) fn push(&mut self, row: &Prediction, score: &RowScore) {
-        self.all.push(row, score);
+    pub(crate) fn push(&mut self, row: &Prediction, score: &RowScore, words: Words) {
+        self.all.push(row, score, words);
         if score.short {
-            self.short.push(row, score);
+            self.short.push(row, score, words);
         }
         if row.leak.is_none() {
-            self.clean.push(row, score);
+            self.clean.push(row, score, words);
         } else {
             self.leaks = true;
         }
         if row.context.trim().is_empty() {
-            self.alone.push(row, score);
+            self.alone.push(row, score, words);
         } else {
-            self.about.push(row, score);
+            self.about.push(row, score, words);
         }
         if let Some(name) = &row.category {
             match self.categories.get_mut(name) {
-                Some(tally) => tally.push(row, score),
+                Some(tally) => tally.push(row, score, words),
                 None => self
                     .categories
                     .entry(name.clone())
                     .or_default()
-                    .push(row, score),
+                    .push(row, score, words),
             }
         }
         self.f1[((score.f1 * 10.0) as usize).min(9)] += 1;
@@ -146,7 +164,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn push(&mut self, row: &Prediction, score: &RowScore) {
+    fn push(&mut self, row: &Prediction, score: &RowScore, words: Words) {
         self.n += 1;
         self.summary.push(score);
         if self.first.len() <= BOOTSTRAP_LIMIT {
@@ -155,11 +173,9 @@ impl Tally {
         for (squares, metric) in self.squares.iter_mut().zip(Metric::ALL) {
             *squares += metric.of(score).powi(2);
         }
-        let words = |text: &str| text.split_whitespace().count() as u64;
-        let predicted = words(&row.prediction);
-        self.gold_words += words(&row.gold);
-        self.words += predicted;
-        self.empty += u64::from(predicted == 0);
+        self.gold_words += words.gold;
+        self.words += words.prediction;
+        self.empty += u64::from(words.prediction == 0);
         let end = row.finish_reason.as_deref();
         self.known += u64::from(end.is_some());
         self.stopped += u64::from(end == Some("stop"));

@@ -21,13 +21,14 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
+use rayon::prelude::*;
 use serde::Serialize;
 use stage::{FileRecord, StageError, TextFile};
 use textmetrics::{Compat, Metrics, RowScore, ScoreOptions, Scores, score_row, score_rows};
 
 use blocks::{BLOCK, STDIN, for_each_block};
 use further::{Figure, Further};
-use groups::{Group, Tallies};
+use groups::{Group, Tallies, Words};
 
 pub use error::PredictionError;
 pub use predictions::{Fields, Prediction, load_fields, load_predictions, parse_predictions};
@@ -282,8 +283,9 @@ fn tally(
     for_each_block(&args.pred_file, fields, BLOCK, &mut |block| {
         further.push(&block)?;
         let scores = score_predictions(&block, options);
-        for (row, score) in block.iter().zip(&scores) {
-            tallies.push(row, score);
+        let words: Vec<Words> = block.par_iter().map(Words::of).collect();
+        for ((row, score), words) in block.iter().zip(&scores).zip(words) {
+            tallies.push(row, score, words);
         }
         if let Some(file) = &mut per_row {
             file.write(&lines_of(&block, &scores, done)?)?;

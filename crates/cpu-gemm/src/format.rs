@@ -29,10 +29,15 @@ pub enum Format {
 /// What the products are computed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
-    /// Floats: f32, or bf16 with f32 sums where the CPU has instructions for it.
+    /// Floats: f32, or bf16 with f32 sums where the CPU has instructions for it. For f32 weights the
+    /// quickest way to f32's accuracy with many rows.
     Float,
-    /// Bytes with exact 32-bit sums in each block of 32, for quantised formats; others ignore it.
+    /// Bytes with exact 32-bit sums in each block of 32, for quantised formats. Others have floats
+    /// here too: f32 weights in the way that is quickest for one row.
     Integer,
+    /// [`Arithmetic::Integer`] with activations of twice as many bits: what rounding them to bytes
+    /// leaves is rounded to bytes once more. Costs twice the arithmetic and hardly any bandwidth.
+    FineInteger,
 }
 
 /// What an [`Operand`](crate::Operand)'s rows are stored as.
@@ -42,8 +47,13 @@ pub enum OperandKind {
     F32,
     /// Rounded to bf16, to nearest even.
     Bf16,
+    /// f32 as the sum of three bf16 numbers, beside weights that are split in the same way: six bf16
+    /// products for each one of f32, as near as f32 comes.
+    Split,
     /// Blocks of 32 signed bytes with an f32 scale.
     Int8,
+    /// `Int8`, and what that leaves of a row as `Int8` again.
+    FineInt8,
 }
 
 impl Format {

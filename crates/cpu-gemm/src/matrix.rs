@@ -7,7 +7,7 @@ use std::sync::Arc;
 use half::bf16;
 use rayon::prelude::*;
 
-use crate::cpu::{Capabilities, capabilities};
+use crate::cpu::{Capabilities, Feature, capabilities};
 use crate::error::GemmError;
 use crate::format::{Arithmetic, Format, LANES, OperandKind};
 use crate::kernels::{self, Job, block};
@@ -212,9 +212,15 @@ impl PackedMatrix {
         arithmetic: Arithmetic,
     ) -> OperandKind {
         if self.format == Format::F32 {
-            OperandKind::F32
+            if arithmetic == Arithmetic::Float && capabilities.has(Feature::AmxBf16) {
+                OperandKind::Split
+            } else {
+                OperandKind::F32
+            }
         } else if self.format.is_quantised() && arithmetic == Arithmetic::Integer {
             OperandKind::Int8
+        } else if self.format.is_quantised() && arithmetic == Arithmetic::FineInteger {
+            OperandKind::FineInt8
         } else if capabilities.bf16() {
             OperandKind::Bf16
         } else {
@@ -266,7 +272,8 @@ impl PackedMatrix {
         let fits = match x.kind() {
             OperandKind::F32 => true,
             OperandKind::Bf16 => self.format != Format::F32,
-            OperandKind::Int8 => self.format.is_quantised(),
+            OperandKind::Split => self.format == Format::F32,
+            OperandKind::Int8 | OperandKind::FineInt8 => self.format.is_quantised(),
         };
         assert!(
             fits,

@@ -22,6 +22,10 @@ pub fn normalize(text: &str) -> String {
 pub(crate) fn normalize_into(text: &str, scratch: &mut String, out: &mut String) {
     scratch.clear();
     out.clear();
+    if text.is_ascii() {
+        normalize_ascii(text, out);
+        return;
+    }
     lower_into(text, scratch);
     let mut started = false;
     let mut space = false;
@@ -41,6 +45,48 @@ pub(crate) fn normalize_into(text: &str, scratch: &mut String, out: &mut String)
     }
 }
 
+/// What becomes of an ASCII byte: its lower case, [`SPACE`], or 0 where it is deleted.
+const ASCII: [u8; 128] = {
+    let mut table = [0; 128];
+    let mut b = 0u8;
+    while b < 128 {
+        table[b as usize] = match b {
+            b'\t'..=b'\r' | 0x1c..=0x1f | b' ' => SPACE,
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => b,
+            b'A'..=b'Z' => b.to_ascii_lowercase(),
+            _ => 0,
+        };
+        b += 1;
+    }
+    table
+};
+
+const SPACE: u8 = b' ';
+
+/// The same in one pass, without looking characters up.
+fn normalize_ascii(text: &str, out: &mut String) {
+    let mut bytes = std::mem::take(out).into_bytes();
+    bytes.reserve(text.len());
+    let (mut started, mut space) = (false, false);
+    for b in text.bytes() {
+        match ASCII[usize::from(b & 127)] {
+            SPACE => space = started,
+            kept => {
+                if space {
+                    bytes.push(SPACE);
+                    space = false;
+                }
+                started = true;
+                if kept != 0 {
+                    bytes.push(kept);
+                }
+            }
+        }
+    }
+    // Nothing but ASCII was written.
+    *out = String::from_utf8(bytes).unwrap_or_default();
+}
+
 /// The tokens of a normalised text. Its only white space is the space.
 pub(crate) fn tokens(normal: &str) -> impl Iterator<Item = &str> {
     normal.split(' ').filter(|t| !t.is_empty())
@@ -56,5 +102,17 @@ mod tests {
         assert_eq!(normalize("\u{1c}a\u{1f}\u{85}b\u{3000}"), "a b");
         assert_eq!(normalize(" \n "), "");
         assert_eq!(normalize("...!"), "");
+    }
+
+    #[test]
+    fn ascii_has_no_rules_of_its_own() {
+        for a in 0..128u8 {
+            for b in [b'x', b' ', b'.', a] {
+                let text = String::from_utf8(vec![b, a, b'Q', a, a, b]).unwrap();
+                // What is not ASCII takes the other path, and is deleted.
+                let other = normalize(&format!("{text}\u{2020}"));
+                assert_eq!(normalize(&format!("{text}.")), other, "{text:?}");
+            }
+        }
     }
 }

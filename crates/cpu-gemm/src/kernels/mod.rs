@@ -4,7 +4,6 @@ pub(crate) mod block;
 pub(crate) mod convert;
 mod float;
 mod integer;
-#[cfg(target_arch = "x86_64")]
 mod scratch;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -39,7 +38,7 @@ impl Job<'_> {
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.x.rows()
+        self.x.lines()
     }
 
     /// The bytes of panel `p`.
@@ -79,8 +78,11 @@ pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
     // SAFETY: the caller's promise.
     unsafe {
         match job.x.kind() {
-            OperandKind::F32 | OperandKind::Bf16 => float::run(capabilities, job),
+            OperandKind::F32 | OperandKind::Bf16 | OperandKind::Split => {
+                float::run(capabilities, job)
+            }
             OperandKind::Int8 => integer::run(capabilities, job),
+            OperandKind::FineInt8 => integer::run_fine(capabilities, job),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The tokeniser of `rouge_score`, straight to stem ids.
 
-use crate::intern::{FastMap, Interner};
+use crate::intern::{Interner, WordMap};
 use crate::porter::stem_bytes;
 
 /// A text as stem ids, with the places where its lines begin.
@@ -33,11 +33,24 @@ impl Tokens {
     }
 }
 
+/// The lower case of an ASCII letter or digit, 0 for every other byte.
+const LOWER: [u8; 256] = {
+    let mut lower = [0; 256];
+    let mut b = 0u8;
+    while b < 128 {
+        if b.is_ascii_alphanumeric() {
+            lower[b as usize] = b.to_ascii_lowercase();
+        }
+        b += 1;
+    }
+    lower
+};
+
 /// Reads words and remembers the id of each one's stem.
 pub(super) struct Tokenizer {
     stem: bool,
     /// Word → id of its stem; `None` for a word that stems to nothing.
-    words: FastMap<Box<[u8]>, Option<u32>>,
+    words: WordMap<Option<u32>>,
     stems: Interner,
     word: Vec<u8>,
 }
@@ -81,9 +94,12 @@ impl Tokenizer {
         let mut at = 0;
         while let Some(&b) = bytes.get(at) {
             at += 1;
+            let lower = LOWER[usize::from(b)];
+            if lower != 0 {
+                word.push(lower);
+                continue;
+            }
             match b {
-                b'a'..=b'z' | b'0'..=b'9' => word.push(b),
-                b'A'..=b'Z' => word.push(b.to_ascii_lowercase()),
                 0xe2 if bytes[at..].starts_with(&[0x84, 0xaa]) => {
                     word.push(b'k');
                     at += 2;
@@ -110,15 +126,15 @@ impl Tokenizer {
         if word.is_empty() {
             return;
         }
-        let id = if let Some(&id) = self.words.get(word.as_slice()) {
+        let id = if let Some(id) = self.words.get(word) {
             id
         } else {
-            let key = word.as_slice().into();
+            let whole = word.clone();
             if self.stem && word.len() > 3 {
                 stem_bytes(word);
             }
             let id = (!word.is_empty()).then(|| self.stems.id(word));
-            self.words.insert(key, id);
+            self.words.insert(&whole, id);
             id
         };
         out.ids.extend(id);
