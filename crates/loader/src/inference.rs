@@ -44,6 +44,7 @@ pub enum Quantization {
 
 /// How keys and values are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(non_camel_case_types, reason = "ggml's own name")]
 pub enum KvPrecision {
     /// 32 bits
     #[value(alias = "float32")]
@@ -51,6 +52,9 @@ pub enum KvPrecision {
     /// 16 bits, with f32's range
     #[value(alias = "bfloat16")]
     Bf16,
+    /// 8 bits, and a scale for each key and each value of a head
+    #[value(name = "q8_0", alias = "q8-0")]
+    Q8_0,
 }
 
 impl InferenceArgs {
@@ -66,6 +70,7 @@ impl InferenceArgs {
             kv: self.kv_dtype.map(|kv| match kv {
                 KvPrecision::F32 => KvType::F32,
                 KvPrecision::Bf16 => KvType::Bf16,
+                KvPrecision::Q8_0 => KvType::Q8_0,
             }),
             threads: self.threads.map(usize::from),
         }

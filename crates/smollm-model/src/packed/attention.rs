@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use cpu_gemm::tiles::{TileGrid, multiply_tiles};
 
+use super::bytes::{Scales, Widen};
 use super::cache::{KEYS, LayerPointers, STEP, Shape, TILE};
 use crate::ops::math::{exp, max};
 use crate::ops::{Heads, Sequence};
@@ -52,6 +53,9 @@ pub(super) struct Job<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     q: Vec<u16>,
+    /// Keys and values of one head, where they are kept in fewer bits.
+    k: Vec<u16>,
+    v: Vec<u16>,
     scores: Vec<f32>,
     p: Vec<u16>,
     out: Vec<f32>,
@@ -72,7 +76,25 @@ impl Job<'_> {
             // SAFETY: the caller's promise.
             LayerPointers::F32 { k, v } => unsafe { self.run_f32((k, v), store) },
             // SAFETY: the caller's promise.
-            LayerPointers::Bf16 { k, v } => unsafe { self.run_tiles((k, v), scratch, store) },
+            LayerPointers::Bf16 { k, v } => unsafe {
+                let head = self.kv_head;
+                let keys = TileGrid {
+                    tiles: k.add(head * self.shape.key_tiles() * TILE),
+                    step_stride: TILE,
+                    panel_stride: self.shape.key_stride(),
+                };
+                let values = TileGrid {
+                    tiles: v.add(head * self.shape.value_tiles() * TILE),
+                    step_stride: self.shape.value_stride(),
+                    panel_stride: TILE,
+                };
+                self.run_tiles(keys, values, scratch, store);
+            },
+            // SAFETY: the caller's promise.
+            LayerPointers::Q8_0 { k, v, scales } => unsafe {
+                let (keys, values) = self.widen((k, v, scales), scratch);
+                self.run_tiles(keys, values, scratch, store);
+            },
         }
     }
 
@@ -113,9 +135,55 @@ impl Job<'_> {
         }
     }
 
+    /// Keys and values of the piece's head as bf16 tiles in `scratch`.
+    ///
+    /// # Safety
+    /// As for [`Job::run`].
+    unsafe fn widen(
+        &self,
+        (k, v, scales): (*const i8, *const i8, *const Scales),
+        scratch: &mut Scratch,
+    ) -> (TileGrid, TileGrid) {
+        let shape = self.shape;
+        let steps = (self.first + self.rows).div_ceil(STEP);
+        let blocks = steps * (STEP / KEYS);
+        let (key_size, value_size) = (shape.key_tiles() * TILE, shape.value_tiles() * TILE);
+        grow(&mut scratch.k, blocks * key_size);
+        grow(&mut scratch.v, steps * value_size);
+        // SAFETY: the cache holds whole steps of tokens, as far as these rows see.
+        let (keys, values, scales) = unsafe {
+            (
+                std::slice::from_raw_parts(k, blocks * shape.key_stride()),
+                std::slice::from_raw_parts(v, steps * shape.value_stride()),
+                std::slice::from_raw_parts(scales, steps * STEP * shape.heads),
+            )
+        };
+        dispatch(Widen {
+            shape,
+            head: self.kv_head,
+            keys,
+            values,
+            scales,
+            wide_keys: &mut scratch.k[..blocks * key_size],
+            wide_values: &mut scratch.v[..steps * value_size],
+        });
+        let grid = |tiles, step_stride, panel_stride| TileGrid {
+            tiles,
+            step_stride,
+            panel_stride,
+        };
+        (
+            grid(scratch.k.as_ptr(), TILE, key_size),
+            grid(scratch.v.as_ptr(), value_size, TILE),
+        )
+    }
+
+    /// # Safety
+    /// As for [`Job::run`]; the grids have the keys and values of the piece's head, in whole steps.
     unsafe fn run_tiles(
         &self,
-        (k, v): (*const u16, *const u16),
+        keys_of_head: TileGrid,
+        values_of_head: TileGrid,
         scratch: &mut Scratch,
         store: &mut dyn FnMut(usize, usize, &[f32]),
     ) {
@@ -132,18 +200,6 @@ impl Job<'_> {
         grow(&mut scratch.p, m * k_width);
         grow(&mut scratch.out, m * v_width);
         grow(&mut scratch.totals, m);
-        let keys_of_head = TileGrid {
-            // SAFETY: the head lies inside the first block.
-            tiles: unsafe { k.add(self.kv_head * shape.key_tiles() * TILE) },
-            step_stride: TILE,
-            panel_stride: shape.key_stride(),
-        };
-        let values_of_head = TileGrid {
-            // SAFETY: the head lies inside the first step.
-            tiles: unsafe { v.add(self.kv_head * shape.value_tiles() * TILE) },
-            step_stride: shape.value_stride(),
-            panel_stride: TILE,
-        };
         let q = (scratch.q.as_ptr(), q_width, m);
         let scores = (scratch.scores.as_mut_ptr(), k_width);
         // SAFETY: the grid covers `panels` blocks of keys, the buffers have been grown to these extents.
@@ -199,7 +255,7 @@ fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
 
 /// Rounds to nearest, ties to even; straight-line, so that loops over it vectorise.
 #[inline(always)]
-fn to_bf16(x: f32) -> u16 {
+pub(super) fn to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }

@@ -4,14 +4,17 @@
 //! ([`cpu_gemm`]), q, k and v and gate and up are products of one input, keys and values are kept as the products want
 //! them, and all threads walk through a pass together. Nothing is differentiable.
 //!
-//! With f32 weights everything is f32. With bf16 weights inputs of products are rounded to bf16. With quantised weights a
-//! prompt's tokens meet them in bf16 and an answer's tokens in int8, both with f32 sums: which of the two is decided by
-//! where a token comes from ([`Phase`]), never by how many there are.
+//! With f32 weights everything is f32 (a prompt's products are, where that is faster, sums of products of bf16 parts that
+//! come as near). With bf16 weights inputs of products are rounded to bf16. With quantised weights a prompt's tokens meet
+//! them in bf16 and an answer's tokens in int8, both with f32 sums: which of the two is decided by where a token comes
+//! from ([`Phase`]), never by how many there are.
 
 mod adapter;
 mod attention;
+mod bytes;
 mod cache;
 mod pass;
+mod scratch;
 mod stacked;
 mod team;
 mod weights;
@@ -19,7 +22,7 @@ mod weights;
 use std::borrow::Cow;
 use std::sync::atomic::AtomicUsize;
 
-use cpu_gemm::{Arithmetic, Operand};
+use cpu_gemm::Arithmetic;
 
 pub use cache::{KvType, PackedCache};
 pub use weights::WeightFormat;
@@ -28,7 +31,8 @@ use crate::ops::RopeTable;
 use crate::{Checkpoint, Decoder, LowRank, ModelConfig, ModelError, Phase, Projection, Segment};
 use adapter::PackedAdapter;
 use attention::{F32_QUERY_ROWS, Piece, QUERY_ROWS};
-use pass::{Buffers, Operands, Own, Pass, Row, Rows, Sequence};
+use pass::{Own, Pass, Row, Sequence};
+use scratch::{Extent, Scratch};
 use team::Team;
 use weights::Weights;
 
@@ -64,18 +68,6 @@ pub struct PackedLlama {
     kv: KvType,
     team: Team,
     scratch: Scratch,
-}
-
-/// Memory of a pass, kept for the next.
-#[derive(Debug, Default)]
-struct Scratch {
-    floats: [Vec<f32>; 7],
-    of_x: Operands,
-    of_attended: Operands,
-    of_activated: Operands,
-    of_last: Operand,
-    logits: Vec<f32>,
-    own: Vec<Own>,
 }
 
 impl PackedLlama {
@@ -131,83 +123,23 @@ impl PackedLlama {
         2 * self.weights.linear_parameters()
     }
 
-    /// Sizes every buffer for `rows` rows, of which `prompts` are of prompts.
-    fn size(&mut self, rows: usize, prompts: usize, wanted: usize) {
-        let (weights, scratch) = (&self.weights, &mut self.scratch);
-        let config = &weights.config;
-        let (hidden, query, ffn) = (
-            config.hidden_size,
-            config.query_width(),
-            config.intermediate_size,
-        );
-        let qkv = query + 2 * config.key_value_width();
-        let widths = [hidden, hidden, qkv, query, 2 * ffn, ffn, hidden];
-        for (floats, width) in scratch.floats.iter_mut().zip(widths) {
-            if floats.len() < rows * width {
-                floats.resize(rows * width, 0.0);
-            }
-        }
-        let block = &weights.layers[0];
-        let operands = [
-            (&mut scratch.of_x, &block.qkv),
-            (&mut scratch.of_attended, &block.o),
-            (&mut scratch.of_activated, &block.down),
-        ];
-        for (operand, weight) in operands {
-            let (k, kind) = (weight.k(), |a| weight.operand_kind(a));
-            operand.prompts.shape(kind(Arithmetic::Float), prompts, k);
-            let answers = kind(Arithmetic::Integer);
-            operand.answers.shape(answers, rows - prompts, k);
-        }
-        // One arithmetic for all rows: whether a prompt's last token or an answer's asks does not matter here.
-        let head = weights.lm_head();
-        scratch
-            .of_last
-            .shape(head.operand_kind(Arithmetic::Integer), wanted, hidden);
-        scratch.logits.resize(wanted * config.vocab_size, 0.0);
-    }
-
     /// Runs the team over rows whose caches have room.
     fn run(&mut self, rows: &[Row], prompts: usize, sequences: &[Sequence], wanted: &[usize]) {
-        self.size(rows.len(), prompts, wanted.len());
         let config = &self.weights.config;
         let positions: Vec<u32> = rows.iter().map(|row| row.position as u32).collect();
         let layers = 0..config.num_hidden_layers;
         let next_piece: Vec<AtomicUsize> = layers.map(|_| AtomicUsize::new(0)).collect();
         let tile = match self.kv {
             KvType::F32 => F32_QUERY_ROWS,
-            KvType::Bf16 => QUERY_ROWS,
+            KvType::Bf16 | KvType::Q8_0 => QUERY_ROWS,
         };
         let pieces = pieces(rows, sequences, config.num_key_value_heads, tile);
-        let scratch = &mut self.scratch;
-        let (hidden, query, ffn) = (
-            config.hidden_size,
-            config.query_width(),
-            config.intermediate_size,
-        );
-        let widths = [
-            hidden,
-            hidden,
-            query + 2 * config.key_value_width(),
-            query,
-            2 * ffn,
-            ffn,
-            hidden,
-        ];
-        let mut floats = scratch
-            .floats
-            .iter_mut()
-            .zip(widths)
-            .map(|(floats, width)| Rows {
-                start: floats.as_mut_ptr(),
-                width,
-            });
-        let mut next = || {
-            floats.next().unwrap_or(Rows {
-                start: std::ptr::null_mut(),
-                width: 0,
-            })
+        let extent = Extent {
+            rows: rows.len(),
+            prompts,
+            wanted: wanted.len(),
         };
+        let buffers = self.scratch.buffers(&self.weights, extent);
         let pass = Pass {
             weights: &self.weights,
             rows,
@@ -217,41 +149,14 @@ impl PackedLlama {
             next_piece: &next_piece,
             rope: RopeTable::new(&positions, config.head_dim, config.rope_theta),
             wanted,
-            buffers: Buffers {
-                h: next(),
-                x: next(),
-                qkv: next(),
-                attended: next(),
-                gate_up: next(),
-                activated: next(),
-                y: next(),
-                of_x: &scratch.of_x,
-                of_attended: &scratch.of_attended,
-                of_activated: &scratch.of_activated,
-                of_last: &scratch.of_last,
-            },
-            logits: scratch.logits.as_mut_ptr(),
+            buffers,
         };
-        let own = OwnOfEach(scratch.own.as_mut_ptr());
         self.team.run(&|worker| {
-            // SAFETY: `own` has an element for each thread of the team, and this thread takes its own; `size` has made
-            // the buffers as large as they must be, and they are borrowed mutably until the team is through.
-            unsafe { pass.run(worker, &mut *own.at(worker.index)) }
+            // SAFETY: the buffers are as large as they must be, and borrowed mutably until the team is through.
+            unsafe { pass.run(worker) }
         });
     }
 }
-
-/// An element for each thread.
-struct OwnOfEach(*mut Own);
-
-impl OwnOfEach {
-    fn at(&self, index: usize) -> *mut Own {
-        self.0.wrapping_add(index)
-    }
-}
-
-// SAFETY: each thread uses another element.
-unsafe impl Sync for OwnOfEach {}
 
 /// Attention cut into pieces; long ones first, so that no thread is left with one at the end.
 fn pieces(rows: &[Row], sequences: &[Sequence], kv_heads: usize, tile: usize) -> Vec<Piece> {

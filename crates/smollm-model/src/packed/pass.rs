@@ -78,8 +78,6 @@ pub(super) struct Pass<'a> {
     /// Rows whose logits are wanted.
     pub(super) wanted: &'a [usize],
     pub(super) buffers: Buffers<'a>,
-    /// `[wanted, vocab]`
-    pub(super) logits: *mut f32,
 }
 
 // SAFETY: the raw pointers are into buffers that the caller of the pass holds; `Pass::run` states how threads share them.
@@ -106,6 +104,10 @@ pub(super) struct Buffers<'a> {
     pub(super) of_attended: &'a Operands,
     pub(super) of_activated: &'a Operands,
     pub(super) of_last: &'a Operand,
+    /// `[wanted, vocab]`
+    pub(super) logits: *mut f32,
+    /// One for each thread.
+    pub(super) own: *mut Own,
 }
 
 /// Buffers of one thread.
@@ -121,8 +123,10 @@ impl Pass<'_> {
     /// # Safety
     /// Every buffer has the extents that its field's comment says; nobody else uses buffers, operands, caches and logits
     /// before all threads have returned. Between two meetings each thread writes rows, columns or pieces of its own.
-    pub(super) unsafe fn run(&self, worker: Worker<'_>, own: &mut Own) {
+    pub(super) unsafe fn run(&self, worker: Worker<'_>) {
         let b = &self.buffers;
+        // SAFETY: there is one for each thread of the team, and this thread takes its own.
+        let own = unsafe { &mut *b.own.add(worker.index) };
         for row in worker.share(self.rows.len(), 1) {
             // SAFETY: rows are shared out among the workers, here and in every phase by rows below.
             let h = unsafe { b.h.row(row) };
@@ -209,9 +213,7 @@ impl Pass<'_> {
             }
             worker.meet();
             if !self.wanted.is_empty() {
-                self.weights
-                    .lm_head()
-                    .multiply(worker, b.of_last, self.logits);
+                self.weights.lm_head().multiply(worker, b.of_last, b.logits);
             }
             worker.meet();
         }
