@@ -35,9 +35,6 @@ pub enum Arithmetic {
     /// Bytes with exact 32-bit sums in each block of 32, for quantised formats. Others have floats
     /// here too: f32 weights in the way that is quickest for one row.
     Integer,
-    /// [`Arithmetic::Integer`] with activations of twice as many bits: what rounding them to bytes
-    /// leaves is rounded to bytes once more. Costs twice the arithmetic and hardly any bandwidth.
-    FineInteger,
 }
 
 /// What an [`Operand`](crate::Operand)'s rows are stored as.
@@ -52,8 +49,6 @@ pub enum OperandKind {
     Split,
     /// Blocks of 32 signed bytes with an f32 scale.
     Int8,
-    /// `Int8`, and what that leaves of a row as `Int8` again.
-    FineInt8,
 }
 
 impl Format {

@@ -219,8 +219,6 @@ impl PackedMatrix {
             }
         } else if self.format.is_quantised() && arithmetic == Arithmetic::Integer {
             OperandKind::Int8
-        } else if self.format.is_quantised() && arithmetic == Arithmetic::FineInteger {
-            OperandKind::FineInt8
         } else if capabilities.bf16() {
             OperandKind::Bf16
         } else {
@@ -273,7 +271,7 @@ impl PackedMatrix {
             OperandKind::F32 => true,
             OperandKind::Bf16 => self.format != Format::F32,
             OperandKind::Split => self.format == Format::F32,
-            OperandKind::Int8 | OperandKind::FineInt8 => self.format.is_quantised(),
+            OperandKind::Int8 => self.format.is_quantised(),
         };
         assert!(
             fits,

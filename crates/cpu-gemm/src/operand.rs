@@ -42,7 +42,6 @@ pub(crate) struct BlockScale {
 /// - `Split`: three such tiles, one behind the other, where `Bf16` has one.
 /// - `Int8`: rows of blocks of 48 bytes, 32 levels and four numbers that the kernels need; padded
 ///   with zeros to 16 rows.
-/// - `FineInt8`: two such rows for each row.
 #[derive(Default)]
 pub struct Operand {
     memory: Option<Memory>,
@@ -90,8 +89,8 @@ impl Operand {
         }
         (self.kind, self.rows, self.k) = (Some(kind), rows, k);
         self.stride = stride;
-        if matches!(kind, OperandKind::Int8 | OperandKind::FineInt8) {
-            let used = self.lines() * stride;
+        if kind == OperandKind::Int8 {
+            let used = rows * stride;
             // SAFETY: the memory holds `bytes` bytes, `used` of them for the rows.
             unsafe { self.base().add(used).write_bytes(0, bytes - used) };
         }
@@ -113,10 +112,6 @@ impl Operand {
             OperandKind::Split => (blocks.checked_mul(SPLIT_TILES * TILE)?, rows.div_ceil(16)),
             OperandKind::Int8 => {
                 let padded = rows.checked_next_multiple_of(16)?;
-                (blocks.checked_mul(INT8_BLOCK)?, padded)
-            }
-            OperandKind::FineInt8 => {
-                let padded = rows.checked_mul(2)?.checked_next_multiple_of(16)?;
                 (blocks.checked_mul(INT8_BLOCK)?, padded)
             }
         };
@@ -194,10 +189,6 @@ impl Operand {
                 OperandKind::Int8 => {
                     convert::to_int8(capabilities, x, base.add(row * self.stride));
                 }
-                OperandKind::FineInt8 => {
-                    let to = base.add(2 * row * self.stride);
-                    convert::to_fine_int8(capabilities, x, to, to.add(self.stride));
-                }
             }
         }
     }
@@ -205,14 +196,6 @@ impl Operand {
     /// Rows that it holds.
     pub fn rows(&self) -> usize {
         self.rows
-    }
-
-    /// Rows that a kernel multiplies: two for each row of `FineInt8`.
-    pub(crate) fn lines(&self) -> usize {
-        match self.kind() {
-            OperandKind::FineInt8 => 2 * self.rows,
-            _ => self.rows,
-        }
     }
 
     /// Inputs in a row.

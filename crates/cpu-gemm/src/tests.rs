@@ -133,9 +133,7 @@ fn reference(matrix: &PackedMatrix, kind: OperandKind, x: &[f32]) -> Vec<(f64, f
 /// A row as the kernels see it.
 fn seen_as(kind: OperandKind, x: &[f32]) -> Vec<f64> {
     match kind {
-        OperandKind::F32 | OperandKind::Split | OperandKind::FineInt8 => {
-            x.iter().map(|x| f64::from(*x)).collect()
-        }
+        OperandKind::F32 | OperandKind::Split => x.iter().map(|x| f64::from(*x)).collect(),
         OperandKind::Bf16 => x
             .iter()
             .map(|x| half::bf16::from_f32(*x).to_f64())
@@ -156,12 +154,7 @@ fn kinds(matrix: &PackedMatrix) -> &'static [OperandKind] {
     match matrix.format() {
         Format::F32 => &[OperandKind::F32, OperandKind::Split],
         Format::Bf16 => &[OperandKind::F32, OperandKind::Bf16],
-        _ => &[
-            OperandKind::F32,
-            OperandKind::Bf16,
-            OperandKind::Int8,
-            OperandKind::FineInt8,
-        ],
+        _ => &[OperandKind::F32, OperandKind::Bf16, OperandKind::Int8],
     }
 }
 
@@ -173,12 +166,7 @@ fn every_route_is_near_the_naive_product() {
             let expected = reference(&matrix, *kind, &x);
             // Dequantised weights are rounded to bf16 beside bf16 activations.
             let rounded = *kind == OperandKind::Bf16 && matrix.format().is_quantised();
-            let tolerance = match kind {
-                OperandKind::Bf16 if rounded => 3e-3,
-                // Half a level of 127 times 127.
-                OperandKind::FineInt8 => 6e-5,
-                _ => 3e-6,
-            };
+            let tolerance = if rounded { 3e-3 } else { 3e-6 };
             for level in levels() {
                 for rows in ROWS.iter().filter(|r| **r <= 33) {
                     let found = multiply(level, &matrix, *kind, &x[..rows * matrix.k()]);
@@ -258,13 +246,11 @@ fn integer_products_are_equal_at_all_levels() {
         x[..32].fill(0.0);
         x[matrix.k()] = 1e30;
         x[2 * matrix.k()..][..32].fill(1e-41);
-        for kind in [OperandKind::Int8, OperandKind::FineInt8] {
-            let levels = levels().into_iter();
-            let mut all = levels.map(|l| multiply(l, matrix, kind, &x));
-            let first = all.next().unwrap();
-            for other in all {
-                assert!(first == other, "{matrix:?} {kind:?}");
-            }
+        let levels = levels().into_iter();
+        let mut all = levels.map(|l| multiply(l, matrix, OperandKind::Int8, &x));
+        let first = all.next().unwrap();
+        for other in all {
+            assert!(first == other, "{matrix:?}");
         }
     }
 }

@@ -74,30 +74,6 @@ pub(crate) unsafe fn to_int8(capabilities: Capabilities, x: &[f32], to: *mut u8)
     }
 }
 
-/// As [`to_int8`], and what that leaves of the row, in the same way, to `rest`.
-///
-/// # Safety
-/// As for [`to_int8`], for both.
-pub(crate) unsafe fn to_fine_int8(
-    capabilities: Capabilities,
-    x: &[f32],
-    to: *mut u8,
-    rest: *mut u8,
-) {
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = capabilities;
-    // SAFETY: the caller's promise.
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        if capabilities.has(Feature::Avx512) {
-            return x86::to_fine_int8_avx512(x, to, rest);
-        } else if capabilities.has(Feature::Avx2) {
-            return x86::to_fine_int8_avx2(x, to, rest);
-        }
-        fine_int8_row(x, to, rest);
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     //! The same code for wider registers.
@@ -127,16 +103,6 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
     pub(super) unsafe fn to_int8_avx512(x: &[f32], to: *mut u8) {
         unsafe { super::int8_row(x, to) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
-    pub(super) unsafe fn to_fine_int8_avx512(x: &[f32], to: *mut u8, rest: *mut u8) {
-        unsafe { super::fine_int8_row(x, to, rest) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn to_fine_int8_avx2(x: &[f32], to: *mut u8, rest: *mut u8) {
-        unsafe { super::fine_int8_row(x, to, rest) }
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -210,35 +176,11 @@ unsafe fn int8_row(x: &[f32], to: *mut u8) {
     for b in 0..x.len().div_ceil(BLOCK) {
         let (levels, scale) = quantise(&block(x, b));
         // SAFETY: the caller's promise.
-        unsafe { write(to.add(b * INT8_BLOCK), levels, scale) };
-    }
-}
-
-#[inline(always)]
-unsafe fn fine_int8_row(x: &[f32], to: *mut u8, rest: *mut u8) {
-    for b in 0..x.len().div_ceil(BLOCK) {
-        let mut values = block(x, b);
-        let (levels, scale) = quantise(&values);
-        for (v, q) in values.iter_mut().zip(&levels) {
-            *v -= scale.scale * f32::from(*q);
-        }
-        let (finer, finer_scale) = quantise(&values);
-        // SAFETY: the caller's promise.
         unsafe {
-            write(to.add(b * INT8_BLOCK), levels, scale);
-            write(rest.add(b * INT8_BLOCK), finer, finer_scale);
+            let to = to.add(b * INT8_BLOCK);
+            to.cast::<[i8; BLOCK]>().write(levels);
+            to.add(BLOCK).cast::<BlockScale>().write(scale);
         }
-    }
-}
-
-/// # Safety
-/// `to` must be valid for 48 bytes and aligned to 4.
-#[inline(always)]
-unsafe fn write(to: *mut u8, levels: [i8; BLOCK], scale: BlockScale) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        to.cast::<[i8; BLOCK]>().write(levels);
-        to.add(BLOCK).cast::<BlockScale>().write(scale);
     }
 }
 

@@ -10,7 +10,6 @@ use crate::cpu::Feature;
 use crate::format::{BLOCK, LANES};
 use crate::kernels::Job;
 use crate::kernels::block::Block;
-use crate::kernels::scratch;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::x86;
 use crate::operand::{BlockScale, INT8_BLOCK};
@@ -32,36 +31,6 @@ pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
         }
         portable(job);
     }
-}
-
-/// Both lines of each row, and their sums.
-///
-/// # Safety
-/// As for [`super::run`]; the operand is `FineInt8` and the format a quantised one.
-pub(crate) unsafe fn run_fine(capabilities: Capabilities, job: &Job) {
-    let width = (job.last - job.first) * LANES;
-    scratch::with(job.rows() * width * size_of::<f32>(), |lines| {
-        let lines = lines.cast::<f32>();
-        let mut inner = *job;
-        // Column 0 of the matrix, so that the first panel's stands at the beginning.
-        inner.out = lines.wrapping_sub(job.first * LANES);
-        inner.stride = width;
-        // SAFETY: the scratch has room for these panels of all lines, and the caller's promise; both lines of a row have
-        // been written before they are added.
-        unsafe {
-            run(capabilities, &inner);
-            let columns = (job.last - 1 - job.first) * LANES + job.columns(job.last - 1);
-            for row in 0..job.x.rows() {
-                let coarse = std::slice::from_raw_parts(lines.add(2 * row * width), columns);
-                let rest = std::slice::from_raw_parts(lines.add((2 * row + 1) * width), columns);
-                let to = job.out.add(row * job.stride + job.first * LANES);
-                let to = std::slice::from_raw_parts_mut(to, columns);
-                for ((to, coarse), rest) in to.iter_mut().zip(coarse).zip(rest) {
-                    *to = coarse + rest;
-                }
-            }
-        }
-    });
 }
 
 unsafe fn portable(job: &Job) {

@@ -4,6 +4,7 @@ pub(crate) mod block;
 pub(crate) mod convert;
 mod float;
 mod integer;
+#[cfg(target_arch = "x86_64")]
 mod scratch;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -38,7 +39,7 @@ impl Job<'_> {
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.x.lines()
+        self.x.rows()
     }
 
     /// The bytes of panel `p`.
@@ -82,7 +83,6 @@ pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
                 float::run(capabilities, job)
             }
             OperandKind::Int8 => integer::run(capabilities, job),
-            OperandKind::FineInt8 => integer::run_fine(capabilities, job),
         }
     }
 }

@@ -35,11 +35,6 @@ pub(super) struct Extent {
     pub(super) wanted: usize,
 }
 
-/// What an answer's rows meet quantised weights in. What enters `down` has a few values far above the others of their
-/// block (its inputs are products of two numbers), which leave the others few levels; all else is bytes.
-const OF_ANSWERS: Arithmetic = Arithmetic::Integer;
-const OF_ACTIVATED: Arithmetic = Arithmetic::FineInteger;
-
 impl Scratch {
     /// Makes everything large enough and gives the buffers of a pass, borrowed from here.
     pub(super) fn buffers(&mut self, weights: &Weights, extent: Extent) -> Buffers<'_> {
@@ -51,18 +46,19 @@ impl Scratch {
         let config = &weights.config;
         let block = &weights.layers[0];
         let operands = [
-            (&mut self.of_x, &block.qkv, OF_ANSWERS),
-            (&mut self.of_attended, &block.o, OF_ANSWERS),
-            (&mut self.of_activated, &block.down, OF_ACTIVATED),
+            (&mut self.of_x, &block.qkv),
+            (&mut self.of_attended, &block.o),
+            (&mut self.of_activated, &block.down),
         ];
-        for (operand, weight, of_answers) in operands {
+        for (operand, weight) in operands {
             let (k, kind) = (weight.k(), |a| weight.operand_kind(a));
             operand.prompts.shape(kind(Arithmetic::Float), prompts, k);
-            operand.answers.shape(kind(of_answers), rows - prompts, k);
+            let answers = kind(Arithmetic::Integer);
+            operand.answers.shape(answers, rows - prompts, k);
         }
         // One arithmetic for all rows: whether a prompt's last token or an answer's asks does not matter here.
         let head = weights.lm_head();
-        let kind = head.operand_kind(OF_ANSWERS);
+        let kind = head.operand_kind(Arithmetic::Integer);
         self.of_last.shape(kind, wanted, config.hidden_size);
         self.logits.resize(wanted * config.vocab_size, 0.0);
 
