@@ -12,6 +12,7 @@ use super::low_rank::SiteScratch;
 use super::rows::{add_norm_gradient, grow, normalise, swiglu, swiglu_gradient};
 use super::{Pass, SiteGradients, Stage, attention};
 use crate::Projection;
+use crate::ops::RopeTable;
 
 /// Buffers that blocks share.
 #[derive(Debug, Default)]
@@ -208,7 +209,7 @@ impl Pass<'_> {
             },
             d_qkv,
         );
-        self.rotate(d_qkv, |rope, token, row| rope.rotate_row_back(token, row));
+        self.rotate(d_qkv, RopeTable::rotate_row_back);
         let dx = grow(&mut scratch.dx, tokens * hidden);
         if !last {
             weights.qkv.backward(d_qkv, &mut scratch.operand, dx);

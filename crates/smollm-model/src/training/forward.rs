@@ -7,6 +7,7 @@ use super::low_rank::{SavedSite, SiteScratch};
 use super::rows::{TASK_ROWS, add, grow, normalise, swiglu};
 use super::{Pass, attention};
 use crate::Projection;
+use crate::ops::RopeTable;
 
 /// What a block's backward pass needs beside the block's input.
 #[derive(Debug, Default)]
@@ -80,7 +81,7 @@ impl Pass<'_> {
             let site = &mut saved.sites[projection as usize];
             self.adapt(layer, projection, normed, part, site, &mut scratch.site);
         }
-        self.rotate(qkv, |rope, token, row| rope.rotate_row(token, row));
+        self.rotate(qkv, RopeTable::rotate_row);
         let attended = grow(&mut saved.attended, tokens * query);
         let lse = grow(&mut saved.lse, tokens * config.num_attention_heads);
         attention::forward(self, qkv, attended, lse);
@@ -142,7 +143,7 @@ impl Pass<'_> {
     pub(super) fn rotate(
         &self,
         qkv: &mut [f32],
-        turn: impl Fn(&crate::ops::RopeTable, usize, &mut [f32]) + Sync,
+        turn: impl Fn(&RopeTable, usize, &mut [f32]) + Sync,
     ) {
         let rotated = self.heads.query_width() + self.heads.key_value_width();
         let width = rotated + self.heads.key_value_width();

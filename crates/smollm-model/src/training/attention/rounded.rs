@@ -123,7 +123,9 @@ impl Scratch {
             product(p, m, v, (keys / STEP, of_dim.1), out);
             for (i, row) in out.chunks_exact_mut(width).enumerate() {
                 let inverse = 1.0 / totals[i];
-                row.iter_mut().for_each(|x| *x *= inverse);
+                for x in row.iter_mut() {
+                    *x *= inverse;
+                }
                 store(start + i, &row[..dim], lse[i]);
             }
         }
