@@ -92,7 +92,9 @@ impl Pass<'_> {
         }
         if let Some(site) = self.sites.get(block.layer, Projection::Down) {
             let activated = grow(&mut scratch.x, tokens * ffn);
-            swiglu(&block.saved.gate_up[..tokens * 2 * ffn], ffn, activated);
+            let rounded = self.weights.rounded;
+            let gate_up = block.saved.gate_up(rounded, tokens * 2 * ffn);
+            swiglu(gate_up, ffn, activated);
             site.backward(
                 activated,
                 (dh, hidden),
@@ -123,7 +125,9 @@ impl Pass<'_> {
         let middle = &block.saved.middle[..tokens * hidden];
         let d_gate_up = grow(&mut scratch.d_gate_up, tokens * 2 * ffn);
         let da = &scratch.da[..tokens * ffn];
-        swiglu_gradient(&block.saved.gate_up[..tokens * 2 * ffn], da, ffn, d_gate_up);
+        let rounded = self.weights.rounded;
+        let gate_up = block.saved.gate_up(rounded, tokens * 2 * ffn);
+        swiglu_gradient(gate_up, da, ffn, d_gate_up);
         let dx = grow(&mut scratch.dx, tokens * hidden);
         if !last {
             weights

@@ -4,7 +4,7 @@ use cpu_gemm::Operand;
 use rayon::prelude::*;
 
 use super::low_rank::{SavedSite, SiteScratch};
-use super::rows::{TASK_ROWS, add, grow, normalise, swiglu};
+use super::rows::{Kept, TASK_ROWS, add, grow, normalise, round, swiglu};
 use super::{Pass, attention};
 use crate::Projection;
 use crate::ops::RopeTable;
@@ -20,15 +20,28 @@ pub(super) struct Saved {
     pub(super) lse: Vec<f32>,
     /// The residual stream between attention and the feed-forward part, `[tokens, hidden]`.
     pub(super) middle: Vec<f32>,
-    /// `[tokens, gate | up]`
-    pub(super) gate_up: Vec<f32>,
+    /// `[tokens, gate | up]`, more than half of all that is kept: where inputs of products are bf16, so is this.
+    gate_up: Vec<f32>,
+    gate_up_rounded: Vec<u16>,
     /// In the order of [`Projection::ALL`].
     pub(super) sites: [SavedSite; 7],
+}
+
+impl Saved {
+    /// `[tokens, gate | up]`, `values` in all.
+    pub(super) fn gate_up(&self, rounded: bool, values: usize) -> Kept<'_> {
+        if rounded {
+            Kept::Bf16(&self.gate_up_rounded[..values])
+        } else {
+            Kept::F32(&self.gate_up[..values])
+        }
+    }
 }
 
 /// Buffers that blocks share.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
+    gate_up: Vec<f32>,
     normed: Vec<f32>,
     activated: Vec<f32>,
     operand: Operand,
@@ -100,7 +113,13 @@ impl Pass<'_> {
         add(h, middle, hidden);
 
         normalise(middle, &block.post_attention_layernorm, eps, normed);
-        let gate_up = grow(&mut saved.gate_up, tokens * 2 * ffn);
+        let rounded = self.weights.rounded;
+        let gate_up = if rounded {
+            &mut scratch.gate_up
+        } else {
+            &mut saved.gate_up
+        };
+        let gate_up = grow(gate_up, tokens * 2 * ffn);
         block.gate_up.forward(normed, &mut scratch.operand, gate_up);
         for (projection, column) in [(Projection::Gate, 0), (Projection::Up, ffn)] {
             let part = (&mut gate_up[column..], 2 * ffn);
@@ -108,7 +127,10 @@ impl Pass<'_> {
             self.adapt(layer, projection, normed, part, site, &mut scratch.site);
         }
         let activated = grow(&mut scratch.activated, tokens * ffn);
-        swiglu(gate_up, ffn, activated);
+        if rounded {
+            round(gate_up, grow(&mut saved.gate_up_rounded, tokens * 2 * ffn));
+        }
+        swiglu(saved.gate_up(rounded, tokens * 2 * ffn), ffn, activated);
         block.down.forward(activated, &mut scratch.operand, next);
         let site = &mut saved.sites[Projection::Down as usize];
         let part = (&mut *next, hidden);
@@ -120,7 +142,7 @@ impl Pass<'_> {
             site,
             &mut scratch.site,
         );
-        add(middle, next, hidden);
+        add(&saved.middle[..tokens * hidden], next, hidden);
     }
 
     /// Adds what the adapter of a projection gives, where there is one.

@@ -76,13 +76,90 @@ pub(super) fn add_norm_gradient(x: &[f32], weight: &[f32], eps: f32, dy: &[f32],
         });
 }
 
+/// Rounds to nearest, ties to even; straight-line, so that loops over it vectorise.
+#[inline(always)]
+pub(super) fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+}
+
+struct Round<'a> {
+    from: &'a [f32],
+    to: &'a mut [u16],
+}
+
+impl Kernel for Round<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for (to, from) in self.to.iter_mut().zip(self.from) {
+            *to = to_bf16(*from);
+        }
+    }
+}
+
+/// One row as bf16.
+pub(super) fn round_row(from: &[f32], to: &mut [u16]) {
+    dispatch(Round { from, to });
+}
+
+/// Rows as bf16.
+pub(super) fn round(from: &[f32], to: &mut [u16]) {
+    const TASK: usize = 1 << 14;
+    to.par_chunks_mut(TASK)
+        .zip(from.par_chunks(TASK))
+        .for_each(|(to, from)| round_row(from, to));
+}
+
+struct Widen<'a> {
+    from: &'a [u16],
+    to: &'a mut [f32],
+}
+
+impl Kernel for Widen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for (to, from) in self.to.iter_mut().zip(self.from) {
+            *to = f32::from_bits(u32::from(*from) << 16);
+        }
+    }
+}
+
+/// Rows that were kept as they are, or as bf16.
+#[derive(Clone, Copy)]
+pub(super) enum Kept<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [u16]),
+}
+
+impl<'a> Kept<'a> {
+    /// Row `i` of rows of `width`, in `room` (of a row's size) where it has to be widened.
+    fn row<'b>(self, i: usize, width: usize, room: &'b mut [f32]) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::F32(rows) => &rows[i * width..][..width],
+            Self::Bf16(rows) => {
+                let from = &rows[i * width..][..width];
+                dispatch(Widen { from, to: room });
+                room
+            }
+        }
+    }
+}
+
 /// `y = silu(gate) ∘ up` for rows `gate | up` of `2 · width`.
-pub(super) fn swiglu(gate_up: &[f32], width: usize, y: &mut [f32]) {
+pub(super) fn swiglu(gate_up: Kept<'_>, width: usize, y: &mut [f32]) {
     y.par_chunks_mut(TASK_ROWS * width)
-        .zip(gate_up.par_chunks(2 * TASK_ROWS * width))
-        .for_each(|(y, gate_up)| {
-            let rows = y.chunks_exact_mut(width);
-            for (y, row) in rows.zip(gate_up.chunks_exact(2 * width)) {
+        .enumerate()
+        .for_each(|(task, y)| {
+            let mut room = vec![0f32; 2 * width];
+            for (i, y) in y.chunks_exact_mut(width).enumerate() {
+                let row = gate_up.row(task * TASK_ROWS + i, 2 * width, &mut room);
                 let (gate, up) = row.split_at(width);
                 swiglu_row(gate, up, y);
             }
@@ -90,17 +167,17 @@ pub(super) fn swiglu(gate_up: &[f32], width: usize, y: &mut [f32]) {
 }
 
 /// The gradient of [`swiglu`], rows `dgate | dup`.
-pub(super) fn swiglu_gradient(gate_up: &[f32], dy: &[f32], width: usize, d_gate_up: &mut [f32]) {
-    let task = TASK_ROWS * width;
+pub(super) fn swiglu_gradient(gate_up: Kept<'_>, dy: &[f32], width: usize, d_gate_up: &mut [f32]) {
+    let task_len = TASK_ROWS * width;
     d_gate_up
-        .par_chunks_mut(2 * task)
-        .zip(gate_up.par_chunks(2 * task))
-        .zip(dy.par_chunks(task))
-        .for_each(|((to, gate_up), dy)| {
-            let rows = to
-                .chunks_exact_mut(2 * width)
-                .zip(gate_up.chunks_exact(2 * width));
-            for ((to, row), dy) in rows.zip(dy.chunks_exact(width)) {
+        .par_chunks_mut(2 * task_len)
+        .zip(dy.par_chunks(task_len))
+        .enumerate()
+        .for_each(|(task, (to, dy))| {
+            let mut room = vec![0f32; 2 * width];
+            let rows = to.chunks_exact_mut(2 * width).zip(dy.chunks_exact(width));
+            for (i, (to, dy)) in rows.enumerate() {
+                let row = gate_up.row(task * TASK_ROWS + i, 2 * width, &mut room);
                 let ((gate, up), (dgate, dup)) = (row.split_at(width), to.split_at_mut(width));
                 swiglu_gradient_row((gate, up, dy), (dgate, dup));
             }

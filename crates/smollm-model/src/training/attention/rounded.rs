@@ -5,14 +5,13 @@ use std::cell::RefCell;
 use cpu_gemm::tiles::{TileGrid, multiply_tiles};
 
 use super::tiles::{
-    PANEL, STEP, TILE, column_grid, over_columns, over_rows, round_rows, row_grid, to_bf16,
-    transpose,
+    PANEL, STEP, TILE, column_grid, over_columns, over_rows, round_rows, row_grid, transpose,
 };
 use super::{KeyGradients, Layout, Seen, Task};
 use crate::ops::math::{exp, max, sum};
 use crate::simd::{Kernel, Simd, dispatch};
 use crate::training::products::transposed;
-use crate::training::rows::{add_row, grow};
+use crate::training::rows::{add_row, grow, to_bf16};
 
 /// Queries of one tile: whole steps of the products over them.
 const QUERIES: usize = 64;

@@ -3,6 +3,7 @@
 use cpu_gemm::tiles::TileGrid;
 
 use crate::simd::{Kernel, Simd, dispatch};
+use crate::training::rows::round_row;
 
 /// Inputs of a tile; rows and widths are padded with zeros to a multiple of this.
 pub(super) const STEP: usize = 32;
@@ -12,29 +13,6 @@ pub(super) const PANEL: usize = 16;
 
 /// bf16 values of a tile.
 pub(super) const TILE: usize = STEP * PANEL;
-
-/// Rounds to nearest, ties to even; straight-line, so that loops over it vectorise.
-#[inline(always)]
-pub(super) fn to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
-}
-
-struct Round<'a> {
-    from: &'a [f32],
-    to: &'a mut [u16],
-}
-
-impl Kernel for Round<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        for (to, from) in self.to.iter_mut().zip(self.from) {
-            *to = to_bf16(*from);
-        }
-    }
-}
 
 /// `n` rows of `dim` values, `stride` apart from the start of `from`, as bf16 rows of `width`; padded to whole steps.
 pub(super) fn round_rows(
@@ -47,10 +25,7 @@ pub(super) fn round_rows(
     to.resize(n.next_multiple_of(STEP) * width, 0);
     for (i, to) in to.chunks_exact_mut(width).take(n).enumerate() {
         let from = &from[i * stride..][..dim];
-        dispatch(Round {
-            from,
-            to: &mut to[..dim],
-        });
+        round_row(from, &mut to[..dim]);
     }
 }
 
