@@ -106,6 +106,12 @@ pub struct Args {
     /// How the frozen weights are stored; adapter and arithmetic are f32
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Precision,
+    /// What computes loss and gradients: packed (weights packed for this CPU) or autograd (candle; slower, the reference)
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: EngineArg,
+    /// What is kept for the backward pass: none (no checkpointing: all that it needs) or block (the input of each block; less memory, slower). For the packed engine
+    #[arg(long, value_enum, default_value_t, alias = "gradient-checkpointing")]
+    pub checkpointing: KeepArg,
     /// What happens to a row that is too long
     #[arg(long, value_enum, default_value_t, alias = "on_truncate")]
     pub on_truncate: OnTruncate,
@@ -148,6 +154,26 @@ impl Precision {
             Self::Bf16 => DType::BF16,
         }
     }
+}
+
+/// What computes loss and gradients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// Packed weights and a backward pass of their own
+    #[default]
+    Packed,
+    /// The differentiable model
+    Autograd,
+}
+
+/// What is kept of a forward pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum KeepArg {
+    /// What the backward pass needs
+    #[default]
+    None,
+    /// The input of each block, which is run again
+    Block,
 }
 
 /// What is done with a row that is too long.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod model;
 mod record;
 mod rows;
 mod start;
@@ -16,14 +17,14 @@ mod summary;
 use std::path::Path;
 
 use loader::LoadError;
-use lora::{Adapter, LearningRate, TrainConfig, TrainError, TrainOutcome, Trainable};
-use smollm_model::Llama;
+use lora::{Adapter, LearningRate, TrainConfig, TrainError, TrainOutcome};
 use stage::{Manifest, OrExit, StageError, interrupt};
 
-pub use args::{Args, BatchingArg, Compat, OnTruncate, Precision};
+pub use args::{Args, BatchingArg, Compat, EngineArg, KeepArg, OnTruncate, Precision};
 pub use rows::RowCounts;
 pub use summary::Summary;
 
+use model::Model;
 use record::{LOG_FILE, Recorder};
 use rows::Encoded;
 
@@ -90,7 +91,7 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     let begun = manifest.clone().fact("complete", false).fact("steps", 0);
     begun.write(&args.output_dir.join(MANIFEST_FILE))?;
 
-    let mut model = opened.load(args.dtype.dtype()).map_err(load_error)?.model;
+    let mut model = Model::load(args, opened)?;
     let (outcome, trained, seconds) = learn(
         args,
         &config,
@@ -116,19 +117,26 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
 fn learn(
     args: &Args,
     config: &TrainConfig,
-    model: &mut Llama,
+    model: &mut Model,
     start: &Adapter,
     train_rows: &Encoded,
     eval_rows: Option<&Encoded>,
 ) -> Result<(TrainOutcome, Adapter, f64), StageError> {
-    let trainable = Trainable::attach(start, model).or_failed()?;
+    let trainable = model.attach(start)?;
     let rows = &train_rows.samples;
     let steps = lora::planned_steps(rows, config).map_err(train_error)?;
     warn_if_nothing_moves(config, steps);
     let mut recorder = Recorder::start(&args.output_dir, steps, args.logging_steps)?;
     let eval_rows = eval_rows.map_or(&[][..], |encoded| &encoded.samples);
     let mut hear = |event| recorder.hear(event);
-    let outcome = lora::train(model, &trainable, rows, eval_rows, config, &mut hear);
+    let outcome = lora::train(
+        model.engine(),
+        &trainable,
+        rows,
+        eval_rows,
+        config,
+        &mut hear,
+    );
     let seconds = recorder.finish()?;
     let outcome = outcome.map_err(train_error)?;
     Ok((outcome, trainable.to_adapter().or_failed()?, seconds))

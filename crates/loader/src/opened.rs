@@ -6,7 +6,8 @@ use candle_core::{DType, Device};
 use chat_prompt::{Date, Prompter};
 use lora::Adapter;
 use smollm_model::{
-    Checkpoint, HubOptions, Llama, ModelConfig, ModelError, ModelFiles, ModelSource,
+    Checkpoint, HubOptions, Llama, ModelConfig, ModelError, ModelFiles, ModelSource, TrainingLlama,
+    TrainingOptions,
 };
 
 use crate::choose::choose;
@@ -160,6 +161,14 @@ impl Opened {
             all.extend([lora::CONFIG_FILE, lora::WEIGHTS_FILE].map(|name| dir.join(name)));
         }
         Ok(all)
+    }
+
+    /// Packs the base model's weights for training; adapters are given with each call.
+    ///
+    /// # Errors
+    /// If a weight cannot be read or packed, or the type is neither F32 nor BF16.
+    pub fn load_for_training(&self, options: TrainingOptions) -> Result<TrainingLlama, LoadError> {
+        Ok(TrainingLlama::load(&self.checkpoint, options)?)
     }
 
     /// Reads the weights and attaches the adapter.

@@ -53,6 +53,7 @@
 
 mod adapter;
 mod config;
+mod engine;
 mod error;
 mod events;
 mod files;
@@ -73,6 +74,7 @@ mod trainable;
 pub use adapter::{Adapter, Pair};
 pub use chat_prompt::Batching;
 pub use config::{CONFIG_FILE, LoraConfig};
+pub use engine::Engine;
 pub use error::{LoraError, TrainError};
 pub use events::{EvalRecord, StepRecord, TrainEvent, TrainOutcome};
 pub use files::WEIGHTS_FILE;

@@ -65,11 +65,11 @@ pub(crate) fn check_all(
 
 /// Rows packed end to end, without padding.
 pub(crate) struct Packed {
-    ragged: Ragged,
+    pub(crate) ragged: Ragged,
     /// For each supervised token: the row of the hidden states that predicts it.
-    places: Vec<u32>,
+    pub(crate) places: Vec<u32>,
     /// For each supervised token: its id.
-    targets: Vec<u32>,
+    pub(crate) targets: Vec<u32>,
     /// Tokens of all rows.
     pub(crate) tokens: usize,
 }

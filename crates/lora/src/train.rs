@@ -1,5 +1,6 @@
 //! The training loop.
 
+use crate::engine::Engine;
 use crate::error::TrainError;
 use crate::events::{EvalRecord, StepRecord, TrainEvent, TrainOutcome};
 use crate::gradients::Gradients;
@@ -17,7 +18,8 @@ use std::time::Instant;
 
 type OnEvent<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
 
-/// Trains the variables that [`Trainable::attach`] put into `model`.
+/// Trains the variables of `trainable`: those that [`Trainable::attach`] put into a [`Llama`], or those that
+/// [`Trainable::beside`] made for a [`TrainingLlama`](smollm_model::TrainingLlama).
 ///
 /// For each update: the gradients of `sum of NLL / supervised tokens` over the whole window, clipped
 /// by their global norm, then AdamW (betas 0.9 and 0.999, eps 1e-8). The split into micro-batches
@@ -27,8 +29,8 @@ type OnEvent<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
 /// # Errors
 /// A setting out of range, a row that cannot be trained on, a loss or gradient that is not finite
 /// (the error names step and tensor; the variables keep the values of the step before).
-pub fn train(
-    model: &Llama,
+pub fn train<'a>(
+    model: impl Into<Engine<'a>>,
     trainable: &Trainable,
     rows: &[Sample],
     eval_rows: &[Sample],
@@ -36,12 +38,12 @@ pub fn train(
     on_event: OnEvent<'_>,
 ) -> Result<TrainOutcome, TrainError> {
     let planned_steps = planned_steps(rows, config)?;
-    check_all("training", rows, model.config())?;
-    check_all("evaluation", eval_rows, model.config())?;
+    let engine = model.into();
+    check_all("training", rows, engine.config())?;
+    check_all("evaluation", eval_rows, engine.config())?;
     let mut run = Run {
         trainable,
-        model,
-        frozen: without_graph(model),
+        engine,
         rows,
         eval_rows,
         config,
@@ -86,7 +88,12 @@ pub fn evaluate(
         return Err(TrainError::NoRows);
     }
     check_all("evaluation", rows, model.config())?;
-    mean_nll(&without_graph(model), rows, batch_size, on_event)
+    let model = without_graph(model);
+    let mut nll = |batch: &Packed| {
+        let nll = batch.nll(&model, Mode::Eval)?;
+        Ok(f64::from(nll.to_scalar::<f32>()?))
+    };
+    mean_nll(&mut nll, rows, batch_size, on_event)
 }
 
 fn plan(rows: &[Sample], config: &TrainConfig) -> Plan {
@@ -106,7 +113,7 @@ fn optimizer(trainable: &Trainable, config: &TrainConfig) -> Result<AdamW, Train
 }
 
 fn mean_nll(
-    model: &Llama,
+    nll: &mut dyn FnMut(&Packed) -> Result<f64, TrainError>,
     rows: &[Sample],
     batch_size: usize,
     on_event: OnEvent<'_>,
@@ -114,8 +121,7 @@ fn mean_nll(
     let (mut sum, mut supervised) = (0.0, 0);
     for rows in rows.chunks(batch_size.max(1)) {
         let batch = Packed::new(rows.iter())?;
-        let nll = batch.nll(model, Mode::Eval)?;
-        sum += f64::from(nll.to_scalar::<f32>()?);
+        sum += nll(&batch)?;
         supervised += batch.supervised();
         let tokens = batch.tokens;
         if on_event(TrainEvent::Batch { tokens }).is_break() {
@@ -128,9 +134,7 @@ fn mean_nll(
 /// Everything that stays the same during a run, and the optimiser.
 struct Run<'a> {
     trainable: &'a Trainable,
-    model: &'a Llama,
-    /// The model for evaluation.
-    frozen: Llama,
+    engine: Engine<'a>,
     rows: &'a [Sample],
     eval_rows: &'a [Sample],
     config: &'a TrainConfig,
@@ -191,7 +195,7 @@ impl<'a> Run<'a> {
 
     /// Sums loss and gradients over the micro-batches of one window.
     fn window(
-        &self,
+        &mut self,
         step: usize,
         batches: &[MicroBatch],
         on_event: OnEvent<'_>,
@@ -206,10 +210,8 @@ impl<'a> Run<'a> {
         };
         for (index, rows) in batches.iter().enumerate() {
             let batch = Packed::new(rows.iter().map(|&row| &self.rows[row]))?;
-            let mode = Mode::Train {
-                dropout_seed: self.dropout_seed(step, index),
-            };
-            let (loss, grads) = self.micro_batch(step, rows, &batch, mode, supervised)?;
+            let seed = self.dropout_seed(step, index);
+            let (loss, grads) = self.micro_batch(step, rows, &batch, seed, supervised)?;
             window.loss += loss;
             window.tokens += batch.tokens;
             window.gradients.add(grads)?;
@@ -223,15 +225,16 @@ impl<'a> Run<'a> {
 
     /// A micro-batch's share of the window's loss, and its gradients.
     fn micro_batch(
-        &self,
+        &mut self,
         step: usize,
         rows: &[usize],
         batch: &Packed,
-        mode: Mode,
+        dropout_seed: u64,
         supervised: usize,
     ) -> Result<(f64, GradStore), TrainError> {
-        let nll = batch.nll(self.model, mode)?;
-        let value = f64::from(nll.to_scalar::<f32>()?);
+        let factor = 1.0 / supervised as f64;
+        let engine = &mut self.engine;
+        let (value, grads) = engine.gradients(self.trainable, batch, dropout_seed, factor)?;
         if !value.is_finite() {
             return Err(TrainError::NotFinite {
                 step,
@@ -239,8 +242,7 @@ impl<'a> Run<'a> {
                 value,
             });
         }
-        let share = (nll * (1.0 / supervised as f64))?;
-        Ok((value / supervised as f64, share.backward()?))
+        Ok((value / supervised as f64, grads))
     }
 
     fn update(
@@ -264,13 +266,15 @@ impl<'a> Run<'a> {
     }
 
     fn evaluation(
-        &self,
+        &mut self,
         step: usize,
         outcome: &mut TrainOutcome,
         on_event: OnEvent<'_>,
     ) -> Result<ControlFlow<()>, TrainError> {
         let batch_size = self.config.batch_size;
-        let scored = mean_nll(&self.frozen, self.eval_rows, batch_size, on_event)?;
+        let (engine, trainable) = (&mut self.engine, self.trainable);
+        let mut nll = |batch: &Packed| engine.nll(trainable, batch);
+        let scored = mean_nll(&mut nll, self.eval_rows, batch_size, on_event)?;
         let ControlFlow::Continue((eval_loss, eval_tokens)) = scored else {
             return Ok(ControlFlow::Break(()));
         };

@@ -5,8 +5,8 @@ use crate::config::LoraConfig;
 use crate::error::LoraError;
 use crate::inject::detach;
 use crate::names::{Factor, Site};
-use candle_core::Var;
-use smollm_model::{Llama, LowRank, Projection};
+use candle_core::{Device, Var};
+use smollm_model::{Llama, LowRank, ModelConfig, Projection};
 use std::collections::BTreeMap;
 
 /// The variables of an adapter, attached to a model.
@@ -25,26 +25,52 @@ impl Trainable {
     /// # Errors
     /// The adapter does not fit the model.
     pub fn attach(adapter: &Adapter, model: &mut Llama) -> Result<Self, LoraError> {
-        adapter.check(model.config())?;
+        let trainable = Self::on(adapter, model.config(), &model.device().clone())?;
         detach(model);
-        let config = adapter.config().clone();
-        let mut vars = BTreeMap::new();
-        for (site, pair) in adapter.pairs() {
-            let linear = model.linear_mut(site.layer, site.projection);
-            let device = linear.weight.device().clone();
-            // A copy: an update must not reach the adapter that we started from.
-            let a = Var::from_tensor(&pair.a.copy()?.to_device(&device)?)?;
-            let b = Var::from_tensor(&pair.b.copy()?.to_device(&device)?)?;
-            linear.low_rank = Some(LowRank {
-                a: a.as_tensor().clone(),
-                b: b.as_tensor().clone(),
+        let config = &trainable.config;
+        for (site, _) in adapter.pairs() {
+            let var = |factor| {
+                let var = &trainable.vars[&site.tensor_name(factor)];
+                var.as_tensor().clone()
+            };
+            model.linear_mut(site.layer, site.projection).low_rank = Some(LowRank {
+                a: var(Factor::A),
+                b: var(Factor::B),
                 scale: config.scale(),
                 dropout: config.lora_dropout as f32,
             });
-            vars.insert(site.tensor_name(Factor::A), a);
-            vars.insert(site.tensor_name(Factor::B), b);
         }
-        Ok(Self { config, vars })
+        Ok(trainable)
+    }
+
+    /// Makes variables of an adapter's matrices, for a model that reads them where they stand
+    /// ([`Engine::Packed`](crate::Engine::Packed)).
+    ///
+    /// # Errors
+    /// The adapter does not fit the model.
+    pub fn beside(adapter: &Adapter, model: &ModelConfig) -> Result<Self, LoraError> {
+        Self::on(adapter, model, &Device::Cpu)
+    }
+
+    fn on(adapter: &Adapter, model: &ModelConfig, device: &Device) -> Result<Self, LoraError> {
+        adapter.check(model)?;
+        let mut vars = BTreeMap::new();
+        for (site, pair) in adapter.pairs() {
+            for (factor, matrix) in [(Factor::A, &pair.a), (Factor::B, &pair.b)] {
+                // A copy: an update must not reach the adapter that we started from.
+                let var = Var::from_tensor(&matrix.copy()?.to_device(device)?)?;
+                vars.insert(site.tensor_name(factor), var);
+            }
+        }
+        Ok(Self {
+            config: adapter.config().clone(),
+            vars,
+        })
+    }
+
+    /// Rank, scale, dropout and places.
+    pub(crate) fn config(&self) -> &LoraConfig {
+        &self.config
     }
 
     /// The variables by PEFT's tensor names, sorted.

@@ -56,6 +56,7 @@ mod sampling;
 mod simd;
 mod source;
 mod text_file;
+mod training;
 
 // The tensor types that this crate's functions take and give, so that a user needs no candle of the
 // same version beside it.
@@ -74,3 +75,6 @@ pub use model::{KvCache, Llama, Mode};
 pub use packed::{KvType, PackedCache, PackedLlama, PackedOptions, WeightFormat};
 pub use ragged::Ragged;
 pub use source::{DEFAULT_REVISION, HubOptions, ModelFiles, ModelSource};
+pub use training::{
+    Checkpointing, SiteGradients, TrainingBatch, TrainingLlama, TrainingOptions, TrainingSite,
+};

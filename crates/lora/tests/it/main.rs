@@ -6,6 +6,7 @@ mod files;
 mod gradients;
 mod hostile;
 mod merge;
+mod packed;
 mod peft;
 mod support;
 mod training;

@@ -1,10 +1,11 @@
 //! What PEFT 0.21.2 did with the tiny model (`fixtures/scripts/golden_lora.py`).
 
 use crate::support::{
-    distance, fixture, json, keep, last_logits, model, plain, rows, tensors, three_rows,
+    distance, fixture, json, keep, last_logits, model, packed, plain, rows, tensors, three_rows,
 };
 use candle_core::DType;
-use lora::{Adapter, StepRecord, TrainConfig, TrainEvent, Trainable, train};
+use lora::{Adapter, Engine, StepRecord, TrainConfig, TrainEvent, Trainable, train};
+use smollm_model::TrainingOptions;
 
 #[test]
 fn pefts_adapter_gives_pefts_logits_attached_and_merged() {
@@ -60,28 +61,16 @@ fn pefts_file_comes_back_bit_for_bit() {
 }
 
 /// Ten steps of two rows from PEFT's own start: losses, norms, and where it ends.
-#[test]
-fn ten_steps_follow_peft() {
+fn follow_peft(model: Engine<'_>, trainable: &Trainable) {
     let golden = json("goldens/lora_trace/trace.json");
     let steps = golden["steps"].as_array().unwrap();
     let all = crate::support::dolly_mini(2 * steps.len());
-    let mut model = model(DType::F32);
-    let start = Adapter::load(fixture("goldens/lora_trace/init_adapter")).unwrap();
-    let trainable = Trainable::attach(&start, &mut model).unwrap();
     let config = TrainConfig {
         learning_rate: 2e-4,
         ..plain()
     };
     let mut events = Vec::new();
-    let outcome = train(
-        &model,
-        &trainable,
-        &all,
-        &[],
-        &config,
-        &mut keep(&mut events),
-    )
-    .unwrap();
+    let outcome = train(model, trainable, &all, &[], &config, &mut keep(&mut events)).unwrap();
     assert!(outcome.complete && outcome.steps == 10);
     let ours: Vec<StepRecord> = events
         .into_iter()
@@ -111,4 +100,20 @@ fn ten_steps_follow_peft() {
     for (name, theirs) in end.tensors() {
         assert!(distance(trained.tensors()[&name], theirs) < 1e-5, "{name}");
     }
+}
+
+#[test]
+fn ten_steps_follow_peft() {
+    let mut model = model(DType::F32);
+    let start = Adapter::load(fixture("goldens/lora_trace/init_adapter")).unwrap();
+    let trainable = Trainable::attach(&start, &mut model).unwrap();
+    follow_peft(Engine::Autograd(&model), &trainable);
+}
+
+#[test]
+fn ten_steps_on_packed_weights_follow_peft() {
+    let mut model = packed(TrainingOptions::default());
+    let start = Adapter::load(fixture("goldens/lora_trace/init_adapter")).unwrap();
+    let trainable = Trainable::beside(&start, model.config()).unwrap();
+    follow_peft(Engine::Packed(&mut model), &trainable);
 }

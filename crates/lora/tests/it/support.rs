@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use lora::{Adapter, Factor, LoraConfig, Pair, Sample, TrainConfig, TrainEvent};
-use smollm_model::{Checkpoint, Llama, ModelFiles, Ragged};
+use smollm_model::{Checkpoint, Llama, ModelFiles, Ragged, TrainingLlama, TrainingOptions};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -23,6 +23,11 @@ pub(crate) fn tensors(path: &str) -> BTreeMap<String, Tensor> {
 pub(crate) fn model(dtype: DType) -> Llama {
     let checkpoint = Checkpoint::open(&ModelFiles::Dir(fixture("tiny-model"))).unwrap();
     Llama::load(&checkpoint, dtype, &Device::Cpu).unwrap()
+}
+
+pub(crate) fn packed(options: TrainingOptions) -> TrainingLlama {
+    let checkpoint = Checkpoint::open(&ModelFiles::Dir(fixture("tiny-model"))).unwrap();
+    TrainingLlama::load(&checkpoint, options).unwrap()
 }
 
 /// The rows of a golden: `[{"ids": […], "supervised": [start, end]}, …]`.

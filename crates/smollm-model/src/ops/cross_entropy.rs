@@ -57,6 +57,11 @@ pub fn cross_entropy(
     })
 }
 
+/// Turns one row of logits into the gradient of its NLL, and returns the NLL.
+pub(crate) fn nll_gradient_row(logits: &mut [f32], target: usize) -> f64 {
+    dispatch(Row { logits, target })
+}
+
 struct CrossEntropy {
     weight: Tensor,
     rows: Vec<u32>,

@@ -3,6 +3,8 @@
 
 use rayon::prelude::*;
 
+use crate::simd::{Kernel, Simd, dispatch};
+
 /// Zeroes each element with probability `p` and scales the rest by `1 / (1 - p)`.
 ///
 /// The decision for element `i` comes from a counter-based generator (`SplitMix64`, Steele et al.
@@ -19,16 +21,23 @@ impl Dropout {
         (p > 0.0).then(|| Self { p: p.min(1.0), key })
     }
 
-    /// Applies the mask in place.
-    pub(crate) fn apply(&self, data: &mut [f32]) {
-        const CHUNK: usize = 1 << 14;
-        // A p of 1 drops all; the factor is then never used.
-        let keep = if self.p < 1.0 {
+    /// What kept elements are multiplied with. A p of 1 drops all; the factor is then never used.
+    fn factor(&self) -> f32 {
+        if self.p < 1.0 {
             1.0 / (1.0 - self.p)
         } else {
             0.0
-        };
-        let threshold = (f64::from(self.p) * (1u64 << 32) as f64) as u64;
+        }
+    }
+
+    /// Random numbers of 32 bits below this drop their element.
+    fn threshold(&self) -> u64 {
+        (f64::from(self.p) * (1u64 << 32) as f64) as u64
+    }
+
+    /// Applies the mask in place.
+    pub(crate) fn apply(&self, data: &mut [f32]) {
+        let (keep, threshold) = (self.factor(), self.threshold());
         data.par_chunks_mut(CHUNK)
             .enumerate()
             .for_each(|(chunk, data)| {
@@ -41,7 +50,130 @@ impl Dropout {
     }
 }
 
+/// Elements that one parallel task takes.
+const CHUNK: usize = 1 << 14;
+
+/// A mask that is applied more than once: one byte for each element, 1 where it is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Mask {
+    kept: Vec<u8>,
+    factor: f32,
+}
+
+impl Mask {
+    /// The decisions of `dropout` for `len` elements. `None` keeps all, and [`Mask::of`] copies nothing.
+    pub(crate) fn draw(&mut self, dropout: Option<Dropout>, len: usize) {
+        let Some(dropout) = dropout else {
+            self.kept.clear();
+            return;
+        };
+        self.kept.resize(len, 0);
+        self.factor = dropout.factor();
+        let (key, threshold) = (dropout.key, dropout.threshold());
+        self.kept
+            .par_chunks_mut(CHUNK)
+            .enumerate()
+            .for_each(|(chunk, kept)| {
+                dispatch(Draw {
+                    kept,
+                    key,
+                    first: (chunk * CHUNK) as u64,
+                    threshold,
+                });
+            });
+    }
+
+    /// `x` with the mask applied: `x` itself where nothing is dropped, else written to `buffer`.
+    pub(crate) fn of<'a>(&self, x: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        if self.kept.is_empty() {
+            return x;
+        }
+        if buffer.len() < x.len() {
+            buffer.resize(x.len(), 0.0);
+        }
+        let to = &mut buffer[..x.len()];
+        to.par_chunks_mut(CHUNK)
+            .zip(x.par_chunks(CHUNK))
+            .zip(self.kept.par_chunks(CHUNK))
+            .for_each(|((to, x), kept)| {
+                let factor = self.factor;
+                dispatch(Apply {
+                    x,
+                    to,
+                    kept,
+                    factor,
+                });
+            });
+        to
+    }
+
+    /// Applies the mask to `row`, whose first element has number `first`.
+    pub(crate) fn apply_row(&self, first: usize, row: &mut [f32]) {
+        if !self.kept.is_empty() {
+            dispatch(ApplyInPlace {
+                kept: &self.kept[first..][..row.len()],
+                factor: self.factor,
+                row,
+            });
+        }
+    }
+}
+
+struct Draw<'a> {
+    kept: &'a mut [u8],
+    key: u64,
+    first: u64,
+    threshold: u64,
+}
+
+impl Kernel for Draw<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for (i, kept) in self.kept.iter_mut().enumerate() {
+            *kept = u8::from((mix(self.key, self.first + i as u64) >> 32) >= self.threshold);
+        }
+    }
+}
+
+struct Apply<'a> {
+    x: &'a [f32],
+    to: &'a mut [f32],
+    kept: &'a [u8],
+    factor: f32,
+}
+
+impl Kernel for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for ((to, x), kept) in self.to.iter_mut().zip(self.x).zip(self.kept) {
+            *to = if *kept == 0 { 0.0 } else { x * self.factor };
+        }
+    }
+}
+
+struct ApplyInPlace<'a> {
+    row: &'a mut [f32],
+    kept: &'a [u8],
+    factor: f32,
+}
+
+impl Kernel for ApplyInPlace<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for (x, kept) in self.row.iter_mut().zip(self.kept) {
+            *x = if *kept == 0 { 0.0 } else { *x * self.factor };
+        }
+    }
+}
+
 /// Element `index` of the `SplitMix64` stream that `key` names.
+#[inline(always)]
 pub(crate) fn mix(key: u64, index: u64) -> u64 {
     let mut z = key.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -64,6 +196,22 @@ mod tests {
         );
         let mean = data.iter().sum::<f32>() / 1e5;
         assert!((mean - 1.0).abs() < 0.01, "mean {mean}");
+    }
+
+    #[test]
+    fn a_drawn_mask_is_the_same_mask() {
+        let x: Vec<f32> = (0..40_000).map(|i| i as f32 + 1.0).collect();
+        for (p, key) in [(0.1, 3), (0.5, u64::MAX), (1.0, 9)] {
+            let dropout = Dropout::new(p, key);
+            let mut expected = x.clone();
+            dropout.unwrap().apply(&mut expected);
+            let (mut mask, mut buffer) = (Mask::default(), Vec::new());
+            mask.draw(dropout, x.len());
+            assert_eq!(mask.of(&x, &mut buffer), expected);
+            let mut row = x[17_000..17_100].to_vec();
+            mask.apply_row(17_000, &mut row);
+            assert_eq!(row, expected[17_000..17_100]);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@
 mod attention;
 mod cross_entropy;
 mod dropout;
-mod gemm;
+pub(crate) mod gemm;
 mod linear;
 pub(crate) mod math;
 mod rms_norm;
@@ -22,14 +22,17 @@ mod tests;
 mod view;
 
 pub use attention::{Heads, attention};
-pub(crate) use attention::{KeyValues, Sequence, attend_cached};
+pub(crate) use attention::{
+    KeyValues, QUERY_TILE, ScoreGradient, Sequence, attend_cached, softmax_rows,
+};
 pub use cross_entropy::cross_entropy;
+pub(crate) use cross_entropy::nll_gradient_row;
 pub use dropout::Dropout;
-pub(crate) use dropout::mix;
+pub(crate) use dropout::{Mask, mix};
 pub use linear::{frozen_linear, low_rank_linear};
 pub use rms_norm::rms_norm;
-pub(crate) use rms_norm::rms_norm_row;
+pub(crate) use rms_norm::{rms_norm_gradient_row, rms_norm_row};
 pub use rope::RopeTable;
 pub use swiglu::swiglu;
-pub(crate) use swiglu::swiglu_row;
+pub(crate) use swiglu::{swiglu_gradient_row, swiglu_row};
 pub(crate) use view::View;

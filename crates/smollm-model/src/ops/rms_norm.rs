@@ -36,6 +36,11 @@ pub(crate) fn rms_norm_row(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
     dispatch(Forward { x, w, y, eps });
 }
 
+/// `dx` of one row, `x`, `w`, `dy` and `dx` of one length.
+pub(crate) fn rms_norm_gradient_row(x: &[f32], w: &[f32], dy: &[f32], eps: f32, dx: &mut [f32]) {
+    dispatch(Backward { x, w, dy, dx, eps });
+}
+
 struct RmsNorm {
     weight: Tensor,
     eps: f32,

@@ -62,15 +62,25 @@ impl RopeTable {
 
     /// Rotates every head of one row in place; `token` is its place in the table.
     pub(crate) fn rotate_row(&self, token: usize, row: &mut [f32]) {
+        self.turn_row(token, row, 1.0);
+    }
+
+    /// Undoes [`RopeTable::rotate_row`]; also its gradient.
+    pub(crate) fn rotate_row_back(&self, token: usize, row: &mut [f32]) {
+        self.turn_row(token, row, -1.0);
+    }
+
+    #[inline(always)]
+    fn turn_row(&self, token: usize, row: &mut [f32], sign: f32) {
         let half = self.half;
         let cos = &self.cos[token * half..][..half];
         let sin = &self.sin[token * half..][..half];
         for head in row.chunks_exact_mut(2 * half) {
             let (low, high) = head.split_at_mut(half);
             for j in 0..half {
-                let (x1, x2) = (low[j], high[j]);
-                low[j] = x1 * cos[j] - x2 * sin[j];
-                high[j] = x2 * cos[j] + x1 * sin[j];
+                let (x1, x2, s) = (low[j], high[j], sign * sin[j]);
+                low[j] = x1 * cos[j] - x2 * s;
+                high[j] = x2 * cos[j] + x1 * s;
             }
         }
     }

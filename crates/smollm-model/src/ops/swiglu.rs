@@ -30,6 +30,20 @@ pub(crate) fn swiglu_row(gate: &[f32], up: &[f32], y: &mut [f32]) {
     dispatch(Forward { gate, up, y });
 }
 
+/// `(dg, du)` of one row in memory, all of one length.
+pub(crate) fn swiglu_gradient_row(
+    (gate, up, dy): (&[f32], &[f32], &[f32]),
+    (dgate, dup): (&mut [f32], &mut [f32]),
+) {
+    dispatch(Backward {
+        gate,
+        up,
+        dy,
+        dgate,
+        dup,
+    });
+}
+
 struct SwiGlu;
 
 struct Forward<'a> {

@@ -198,16 +198,18 @@ fn add_head(
 }
 
 /// Turns raw scores into `P` and `dP` into `dS`, both `[rows, keys]`, in place.
-struct ScoreGradient<'a> {
-    p: &'a mut [f32],
-    ds: &'a mut [f32],
-    keys: usize,
-    first: usize,
-    scale: f32,
-    lse: &'a [f32],
-    dout: (&'a [f32], usize),
-    out: (&'a [f32], usize),
-    dim: usize,
+pub(crate) struct ScoreGradient<'a> {
+    pub(crate) p: &'a mut [f32],
+    pub(crate) ds: &'a mut [f32],
+    pub(crate) keys: usize,
+    /// Keys before the first row's own.
+    pub(crate) first: usize,
+    pub(crate) scale: f32,
+    pub(crate) lse: &'a [f32],
+    /// Rows of `dO` and `O`, and how far apart they are.
+    pub(crate) dout: (&'a [f32], usize),
+    pub(crate) out: (&'a [f32], usize),
+    pub(crate) dim: usize,
 }
 
 impl Kernel for ScoreGradient<'_> {

@@ -22,9 +22,9 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::view::{View, cpu_result, f32s};
+pub(crate) use backward::ScoreGradient;
 pub(crate) use cached::{KeyValues, attend_cached};
-use tile::QUERY_TILE;
-pub(crate) use tile::Sequence;
+pub(crate) use tile::{QUERY_TILE, Sequence, softmax_rows};
 
 /// How many heads there are and how wide each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Heads {
     }
 
     /// The key-value head that query head `h` reads.
-    fn key_value_of(self, h: usize) -> usize {
+    pub(crate) fn key_value_of(self, h: usize) -> usize {
         h / (self.query / self.key_value)
     }
 }

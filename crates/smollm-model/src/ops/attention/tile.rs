@@ -8,7 +8,7 @@ use crate::ops::math::{exp, max, sum};
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// Queries of one tile: a multiple of the six rows that the products work on at a time.
-pub(super) const QUERY_TILE: usize = 48;
+pub(crate) const QUERY_TILE: usize = 48;
 
 /// The new queries of one sequence and all its keys and values.
 pub(crate) struct Sequence<'a> {
@@ -76,6 +76,17 @@ impl Sequence<'_> {
 /// `1 / √d`
 pub(super) fn scale(dim: usize) -> f32 {
     1.0 / (dim as f32).sqrt()
+}
+
+/// Turns raw scores `p: [rows, keys]` into probabilities in place, where row `i` sees `first + i + 1` keys; returns the
+/// log-sum-exp of each row's scores times `scale`.
+pub(crate) fn softmax_rows(p: &mut [f32], keys: usize, first: usize, scale: f32) -> Vec<f32> {
+    dispatch(Softmax {
+        p,
+        keys,
+        first,
+        scale,
+    })
 }
 
 /// Turns raw scores `[rows, keys]` into probabilities in place; row `i` sees `first + i + 1` keys.

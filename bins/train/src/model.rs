@@ -1,0 +1,55 @@
+//! The model that is trained on: packed, or differentiable.
+
+use loader::Opened;
+use lora::{Adapter, Engine, Trainable};
+use smollm_model::{Checkpointing, Llama, TrainingLlama, TrainingOptions};
+use stage::{OrExit, StageError};
+
+use crate::args::{Args, EngineArg, KeepArg};
+use crate::load_error;
+
+/// What [`lora::train`] runs on.
+pub(crate) enum Model {
+    Packed(Box<TrainingLlama>),
+    Autograd(Box<Llama>),
+}
+
+impl Model {
+    pub(crate) fn load(args: &Args, opened: Opened) -> Result<Self, StageError> {
+        let dtype = args.dtype.dtype();
+        let model = match args.engine {
+            EngineArg::Autograd => opened
+                .load(dtype)
+                .map(|loaded| Self::Autograd(Box::new(loaded.model))),
+            EngineArg::Packed => {
+                let options = TrainingOptions {
+                    dtype,
+                    checkpointing: match args.checkpointing {
+                        KeepArg::None => Checkpointing::None,
+                        KeepArg::Block => Checkpointing::Block,
+                    },
+                    threads: None,
+                };
+                let model = opened.load_for_training(options);
+                model.map(|model| Self::Packed(Box::new(model)))
+            }
+        };
+        model.map_err(load_error)
+    }
+
+    /// The variables that training starts from.
+    pub(crate) fn attach(&mut self, start: &Adapter) -> Result<Trainable, StageError> {
+        match self {
+            Self::Packed(model) => Trainable::beside(start, model.config()),
+            Self::Autograd(model) => Trainable::attach(start, model),
+        }
+        .or_failed()
+    }
+
+    pub(crate) fn engine(&mut self) -> Engine<'_> {
+        match self {
+            Self::Packed(model) => Engine::Packed(model),
+            Self::Autograd(model) => Engine::Autograd(model),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What computes a micro-batch: the differentiable model, or packed weights with a backward pass of their own.
+
+use crate::error::TrainError;
+use crate::names::{Factor, Site};
+use crate::sample::Packed;
+use crate::trainable::{Trainable, without_graph};
+use candle_core::backprop::GradStore;
+use candle_core::{Device, Tensor, Var};
+use smollm_model::{
+    Llama, Mode, ModelConfig, SiteGradients, TrainingBatch, TrainingLlama, TrainingSite,
+};
+
+/// What [`train()`](crate::train()) runs on. Both give the same numbers, to rounding.
+#[derive(Debug)]
+pub enum Engine<'a> {
+    /// The differentiable model that the [`Trainable`]'s variables are attached to.
+    Autograd(&'a Llama),
+    /// Packed weights, beside which the variables stand: faster, on the CPU alone.
+    Packed(&'a mut TrainingLlama),
+}
+
+impl<'a> From<&'a Llama> for Engine<'a> {
+    fn from(model: &'a Llama) -> Self {
+        Self::Autograd(model)
+    }
+}
+
+impl<'a> From<&'a mut Llama> for Engine<'a> {
+    fn from(model: &'a mut Llama) -> Self {
+        Self::Autograd(model)
+    }
+}
+
+impl<'a> From<&'a mut TrainingLlama> for Engine<'a> {
+    fn from(model: &'a mut TrainingLlama) -> Self {
+        Self::Packed(model)
+    }
+}
+
+impl Engine<'_> {
+    pub(crate) fn config(&self) -> &ModelConfig {
+        match self {
+            Self::Autograd(model) => model.config(),
+            Self::Packed(model) => model.config(),
+        }
+    }
+
+    /// The sum of the negative log-likelihoods with dropout, and `factor` times its gradients.
+    pub(crate) fn gradients(
+        &mut self,
+        trainable: &Trainable,
+        batch: &Packed,
+        dropout_seed: u64,
+        factor: f64,
+    ) -> Result<(f64, GradStore), TrainError> {
+        match self {
+            Self::Autograd(model) => {
+                let nll = batch.nll(model, Mode::Train { dropout_seed })?;
+                let value = f64::from(nll.to_scalar::<f32>()?);
+                if !value.is_finite() {
+                    return Ok((value, empty_store()?));
+                }
+                Ok((value, (nll * factor)?.backward()?))
+            }
+            Self::Packed(model) => {
+                let matrices = Matrices::of(trainable)?;
+                let sites = matrices.sites();
+                let mut sums: Vec<_> = sites.iter().map(SiteGradients::zeros).collect();
+                let seed = dropout_seed;
+                let factor = factor as f32;
+                let nll = model.gradients(batch.inputs(), &sites, seed, factor, &mut sums)?;
+                Ok((nll, matrices.store(sums)?))
+            }
+        }
+    }
+
+    /// The sum of the negative log-likelihoods, dropout off.
+    pub(crate) fn nll(&mut self, trainable: &Trainable, batch: &Packed) -> Result<f64, TrainError> {
+        match self {
+            Self::Autograd(model) => {
+                let nll = batch.nll(&without_graph(model), Mode::Eval)?;
+                Ok(f64::from(nll.to_scalar::<f32>()?))
+            }
+            Self::Packed(model) => {
+                let matrices = Matrices::of(trainable)?;
+                Ok(model.nll(batch.inputs(), &matrices.sites())?)
+            }
+        }
+    }
+}
+
+/// The values of all variables, by site.
+struct Matrices<'a> {
+    scale: f64,
+    dropout: f32,
+    sites: Vec<SiteMatrices<'a>>,
+}
+
+struct SiteMatrices<'a> {
+    site: Site,
+    rank: usize,
+    vars: [&'a Var; 2],
+    a: Vec<f32>,
+    b: Vec<f32>,
+}
+
+impl<'a> Matrices<'a> {
+    fn of(trainable: &'a Trainable) -> Result<Self, TrainError> {
+        let vars = trainable.vars();
+        let mut sites = Vec::with_capacity(vars.len() / 2);
+        for (name, a) in vars {
+            let Some((site, Factor::A)) = Site::parse(name) else {
+                continue;
+            };
+            let Some(b) = vars.get(&site.tensor_name(Factor::B)) else {
+                continue;
+            };
+            sites.push(SiteMatrices {
+                site,
+                rank: a.dim(0)?,
+                vars: [a, b],
+                a: a.flatten_all()?.to_vec1()?,
+                b: b.flatten_all()?.to_vec1()?,
+            });
+        }
+        Ok(Self {
+            scale: trainable.config().scale(),
+            dropout: trainable.config().lora_dropout as f32,
+            sites,
+        })
+    }
+
+    fn sites(&self) -> Vec<TrainingSite<'_>> {
+        let mut sites = Vec::with_capacity(self.sites.len());
+        for at in &self.sites {
+            sites.push(TrainingSite {
+                layer: at.site.layer,
+                projection: at.site.projection,
+                rank: at.rank,
+                scale: self.scale,
+                dropout: self.dropout,
+                a: &at.a,
+                b: &at.b,
+            });
+        }
+        sites
+    }
+
+    /// The gradients, by variable.
+    fn store(&self, sums: Vec<SiteGradients>) -> Result<GradStore, TrainError> {
+        let mut store = empty_store()?;
+        for (at, SiteGradients { a, b }) in self.sites.iter().zip(sums) {
+            for (var, sum) in at.vars.into_iter().zip([a, b]) {
+                store.insert(var, Tensor::from_vec(sum, var.shape(), &Device::Cpu)?);
+            }
+        }
+        Ok(store)
+    }
+}
+
+/// candle makes gradient stores by walking a graph back; this one's graph has no variable.
+fn empty_store() -> Result<GradStore, TrainError> {
+    Ok(Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?.backward()?)
+}
+
+impl Packed {
+    fn inputs(&self) -> TrainingBatch<'_> {
+        TrainingBatch {
+            sequences: &self.ragged,
+            rows: &self.places,
+            targets: &self.targets,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `lm_head` and cross-entropy over supervised rows. Formulas: [`crate::ops::cross_entropy`].
+//!
+//! Rows are taken in chunks, and the gradient is formed while a chunk's logits are still in memory.
+
+use cpu_gemm::{Operand, PackedMatrix};
+use rayon::prelude::*;
+
+use super::Pass;
+use super::products::{fill, multiply};
+use super::rows::{add_norm_gradient, add_row, grow, normalise};
+use super::weights::VOCAB_BLOCK;
+use crate::ops::nll_gradient_row;
+
+/// Rows of one chunk: 128 rows of 49,152 logits are 25 MB.
+const CHUNK: usize = 128;
+
+/// Panels of 16 features that one task takes of the gradient.
+const TASK_PANELS: usize = 6;
+
+/// Buffers of a chunk.
+#[derive(Debug, Default)]
+pub(super) struct LossScratch {
+    h: Vec<f32>,
+    normed: Vec<f32>,
+    dh: Vec<f32>,
+    d_normed: Vec<f32>,
+    logits: Vec<f32>,
+    operand: Operand,
+    blocks: Vec<Operand>,
+}
+
+/// The sum of the negative log-likelihoods of `targets` after `rows` of `h: [tokens, hidden]`. With `dh`, `factor` times
+/// its gradient with respect to `h` is written there.
+pub(super) fn nll(
+    pass: &Pass<'_>,
+    h: &[f32],
+    (rows, targets): (&[u32], &[u32]),
+    mut dh: Option<(f32, &mut [f32])>,
+    scratch: &mut LossScratch,
+) -> f64 {
+    let (hidden, vocab) = (pass.config.hidden_size, pass.config.vocab_size);
+    let (norm, eps) = (&pass.weights.norm, pass.config.rms_norm_eps as f32);
+    let mut total = 0f64;
+    if let Some((_, dh)) = &mut dh {
+        dh.fill(0.0);
+    }
+    for (rows, targets) in rows.chunks(CHUNK).zip(targets.chunks(CHUNK)) {
+        let n = rows.len();
+        let chosen = grow(&mut scratch.h, n * hidden);
+        for (to, row) in chosen.chunks_exact_mut(hidden).zip(rows) {
+            to.copy_from_slice(&h[*row as usize * hidden..][..hidden]);
+        }
+        let normed = grow(&mut scratch.normed, n * hidden);
+        normalise(chosen, norm, eps, normed);
+        let logits = grow(&mut scratch.logits, n * vocab);
+        let head = &pass.weights.head;
+        multiply(&head.forward, normed, &mut scratch.operand, logits);
+        let factor = dh.as_ref().map_or(1.0, |(factor, _)| *factor);
+        let losses: Vec<f64> = logits
+            .par_chunks_exact_mut(vocab)
+            .zip(targets)
+            .map(|(logits, target)| nll_gradient_row(logits, *target as usize))
+            .collect();
+        total += losses.iter().sum::<f64>();
+        let Some((_, dh)) = &mut dh else {
+            continue;
+        };
+        let d_normed = grow(&mut scratch.d_normed, n * hidden);
+        input_gradient(&head.backward, logits, vocab, &mut scratch.blocks, d_normed);
+        for d in d_normed.iter_mut() {
+            *d *= factor;
+        }
+        let part = grow(&mut scratch.dh, n * hidden);
+        part.fill(0.0);
+        add_norm_gradient(chosen, norm, eps, d_normed, part);
+        for (part, row) in part.chunks_exact(hidden).zip(rows) {
+            add_row(part, &mut dh[*row as usize * hidden..][..hidden]);
+        }
+    }
+    total
+}
+
+/// `dx = dz W` for `dz: [rows, vocab]`, block of the vocabulary by block: `blocks` are of `Wᵀ`.
+fn input_gradient(
+    blocks: &[PackedMatrix],
+    dz: &[f32],
+    vocab: usize,
+    operands: &mut Vec<Operand>,
+    dx: &mut [f32],
+) {
+    operands.resize_with(blocks.len(), Operand::default);
+    for (i, (block, operand)) in blocks.iter().zip(operands.iter_mut()).enumerate() {
+        fill(block, &dz[i * VOCAB_BLOCK..], vocab, operand);
+    }
+    let (rows, panels) = (dz.len() / vocab, blocks[0].panels());
+    let hidden = blocks[0].n();
+    let parts: Vec<(usize, Vec<f32>)> = (0..panels.div_ceil(TASK_PANELS))
+        .into_par_iter()
+        .map(|task| {
+            let range = task * TASK_PANELS..((task + 1) * TASK_PANELS).min(panels);
+            let (first, width) = (
+                range.start * 16,
+                (range.end * 16).min(hidden) - range.start * 16,
+            );
+            let (mut sum, mut part) = (vec![0f32; rows * width], vec![0f32; rows * width]);
+            for (block, operand) in blocks.iter().zip(operands.iter()) {
+                let start = part.as_mut_ptr().wrapping_sub(first);
+                // SAFETY: only the columns of these panels are written, and `part` has `width` of them in each row.
+                unsafe { block.multiply_panels(operand, range.clone(), start, width) };
+                add_row(&part, &mut sum);
+            }
+            (first, sum)
+        })
+        .collect();
+    for (first, sum) in parts {
+        let width = sum.len() / rows;
+        for (to, sum) in dx.chunks_exact_mut(hidden).zip(sum.chunks_exact(width)) {
+            to[first..first + width].copy_from_slice(sum);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Adapters beside packed weights, forward and backward. Formulas: [`crate::ops::low_rank_linear`].
+//!
+//! ```text
+//! U  = D(X) Aᵀ,       Y += s · U Bᵀ
+//! dU = s · dY B,      dX += D(dU A)
+//! dA += dUᵀ D(X),     dB += s · dYᵀ U
+//! ```
+
+use rayon::prelude::*;
+
+use super::rows::{TASK_ROWS, add_row, grow};
+use super::{SiteGradients, TrainingSite};
+use crate::ops::gemm::{self, Dims, Strided, Threads, Write};
+use crate::ops::{Dropout, Mask};
+use crate::simd::{Kernel, Simd, dispatch};
+
+/// An adapter with what its products want.
+#[derive(Debug)]
+pub(super) struct LowRankSite<'a> {
+    /// Its place among the sites of the call.
+    index: usize,
+    rank: usize,
+    inputs: usize,
+    outputs: usize,
+    scale: f32,
+    pub(super) dropout: f32,
+    /// `[rank, in]`
+    a: &'a [f32],
+    /// `s · Bᵀ`, `[rank, out]`
+    b: Vec<f32>,
+}
+
+/// What an adapter's backward pass needs of its forward pass.
+#[derive(Debug, Default)]
+pub(super) struct SavedSite {
+    mask: Mask,
+    /// `[tokens, rank]`
+    u: Vec<f32>,
+}
+
+/// Buffers that adapters share.
+#[derive(Debug, Default)]
+pub(super) struct SiteScratch {
+    dropped: Vec<f32>,
+    du: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+/// Some columns of rows that are `stride` values apart; the first of them stands at the slice's start.
+pub(super) type Part<'a> = (&'a [f32], usize);
+
+impl<'a> LowRankSite<'a> {
+    /// The site's sizes have been checked.
+    pub(super) fn new(index: usize, site: &TrainingSite<'a>) -> Self {
+        let (rank, scale) = (site.rank, site.scale as f32);
+        let column = |r: usize| site.b.iter().skip(r).step_by(rank).map(move |b| scale * b);
+        Self {
+            index,
+            rank,
+            inputs: site.a.len() / rank,
+            outputs: site.b.len() / rank,
+            scale,
+            dropout: site.dropout,
+            a: site.a,
+            b: (0..rank).flat_map(column).collect(),
+        }
+    }
+
+    /// `y += s · D(x) Aᵀ Bᵀ` for `x: [tokens, in]` and columns `y` of rows `stride` apart.
+    pub(super) fn forward(
+        &self,
+        x: &[f32],
+        dropout: Option<Dropout>,
+        (y, stride): (&mut [f32], usize),
+        saved: &mut SavedSite,
+        scratch: &mut SiteScratch,
+    ) {
+        let (rank, tokens) = (self.rank, x.len() / self.inputs);
+        saved.mask.draw(dropout, x.len());
+        let x = saved.mask.of(x, &mut scratch.dropped);
+        let u = grow(&mut saved.u, tokens * rank);
+        let dims = Dims {
+            m: tokens,
+            n: rank,
+            k: self.inputs,
+        };
+        gemm::dot(
+            Threads::Pool,
+            dims,
+            (x, self.inputs),
+            (self.a, self.inputs),
+            (u, rank),
+        );
+        let dims = Dims {
+            m: tokens,
+            n: self.outputs,
+            k: rank,
+        };
+        gemm::outer(
+            Threads::Pool,
+            dims,
+            Strided::rows(u, rank),
+            (&self.b, self.outputs),
+            (y, stride),
+            Write::Add,
+        );
+    }
+
+    /// Adds the gradients of `A`, `B` and, where wanted, `x` to what stands there, from `dy`.
+    pub(super) fn backward(
+        &self,
+        x: &[f32],
+        (dy, stride): Part<'_>,
+        dx: Option<&mut [f32]>,
+        saved: &SavedSite,
+        scratch: &mut SiteScratch,
+        gradients: &mut [SiteGradients],
+    ) {
+        let (rank, tokens) = (self.rank, x.len() / self.inputs);
+        let du = grow(&mut scratch.du, tokens * rank);
+        let dims = Dims {
+            m: tokens,
+            n: rank,
+            k: self.outputs,
+        };
+        let b = (&self.b[..], self.outputs);
+        gemm::dot(Threads::Pool, dims, (dy, stride), b, (du, rank));
+
+        let gradients = &mut gradients[self.index];
+        let dims = Dims {
+            m: rank,
+            n: self.inputs,
+            k: tokens,
+        };
+        let x = saved.mask.of(x, &mut scratch.dropped);
+        gemm::outer(
+            Threads::Pool,
+            dims,
+            Strided::transposed(du, rank),
+            (x, self.inputs),
+            (&mut gradients.a, self.inputs),
+            Write::Add,
+        );
+        // dBᵀ, because its long side lies along the vectors.
+        let sums = grow(&mut scratch.sums, rank * self.outputs);
+        let dims = Dims {
+            m: rank,
+            n: self.outputs,
+            k: tokens,
+        };
+        gemm::outer(
+            Threads::Pool,
+            dims,
+            Strided::transposed(&saved.u[..tokens * rank], rank),
+            (dy, stride),
+            (sums, self.outputs),
+            Write::Set,
+        );
+        for (r, sums) in sums.chunks_exact(self.outputs).enumerate() {
+            for (b, sum) in gradients.b.iter_mut().skip(r).step_by(rank).zip(sums) {
+                *b += self.scale * sum;
+            }
+        }
+        if let Some(dx) = dx {
+            self.add_input_gradient(du, saved, dx);
+        }
+    }
+
+    /// `dx += D(du A)`
+    fn add_input_gradient(&self, du: &[f32], saved: &SavedSite, dx: &mut [f32]) {
+        let (rank, inputs) = (self.rank, self.inputs);
+        dx.par_chunks_mut(TASK_ROWS * inputs)
+            .zip(du.par_chunks(TASK_ROWS * rank))
+            .enumerate()
+            .for_each(|(task, (dx, du))| {
+                let mut part = vec![0f32; inputs];
+                let rows = dx.chunks_exact_mut(inputs).zip(du.chunks_exact(rank));
+                for (i, (dx, du)) in rows.enumerate() {
+                    dispatch(Combine {
+                        factors: du,
+                        rows: self.a,
+                        sum: &mut part,
+                    });
+                    saved
+                        .mask
+                        .apply_row((task * TASK_ROWS + i) * inputs, &mut part);
+                    add_row(&part, dx);
+                }
+            });
+    }
+}
+
+/// `sum = Σ_r factors[r] · rows[r]`
+struct Combine<'a> {
+    factors: &'a [f32],
+    rows: &'a [f32],
+    sum: &'a mut [f32],
+}
+
+impl Kernel for Combine<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        self.sum.fill(0.0);
+        for (factor, row) in self
+            .factors
+            .iter()
+            .zip(self.rows.chunks_exact(self.sum.len()))
+        {
+            for (sum, x) in self.sum.iter_mut().zip(row) {
+                *sum += factor * x;
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A model's weights, packed for training.
+
+use candle_core::DType;
+use cpu_gemm::{Arithmetic, Format, OperandKind, PackedMatrix};
+use rayon::prelude::*;
+
+use super::products::{Linear, transposed};
+use crate::{Checkpoint, ModelConfig, ModelError, Projection};
+
+/// Tokens of the vocabulary whose part of the gradient is summed in one chain. In a single chain over 49,152 the many
+/// tiny terms would be rounded away one by one against the large ones.
+pub(super) const VOCAB_BLOCK: usize = 1024;
+
+/// The weights of one block.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) input_layernorm: Vec<f32>,
+    pub(super) post_attention_layernorm: Vec<f32>,
+    /// Outputs `q | k | v`.
+    pub(super) qkv: Linear,
+    pub(super) o: Linear,
+    /// Outputs `gate | up`.
+    pub(super) gate_up: Linear,
+    pub(super) down: Linear,
+}
+
+/// The projection to the vocabulary.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// `[vocab, hidden]`
+    pub(super) forward: PackedMatrix,
+    /// Its transpose in blocks of the vocabulary: `[hidden, VOCAB_BLOCK]`, the last perhaps narrower.
+    pub(super) backward: Vec<PackedMatrix>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Weights {
+    pub(super) config: ModelConfig,
+    /// `None` where it is the head.
+    embed: Option<PackedMatrix>,
+    pub(super) head: Head,
+    pub(super) layers: Vec<Block>,
+    pub(super) norm: Vec<f32>,
+    /// Whether inputs of products are rounded to bf16: where weights are, and the CPU multiplies them.
+    pub(super) rounded: bool,
+}
+
+impl Weights {
+    /// Packs a checkpoint's weights.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read or packed, or `dtype` is neither F32 nor BF16.
+    pub(super) fn load(ck: &Checkpoint, dtype: DType) -> Result<Self, ModelError> {
+        let format = match dtype {
+            DType::F32 => Format::F32,
+            DType::BF16 => Format::Bf16,
+            found => return Err(ModelError::LoadType { found }),
+        };
+        let config = ck.config().clone();
+        let (embed_name, head_name) = ("model.embed_tokens.weight", "lm_head.weight");
+        let (embed, head) = if config.tie_word_embeddings {
+            (None, Head::load(ck, embed_name, format)?)
+        } else {
+            let rows = matrix(ck, embed_name, config.vocab_size, config.hidden_size)?;
+            let embed =
+                PackedMatrix::from_f32(&rows, config.vocab_size, config.hidden_size, format)
+                    .map_err(packing(ck, embed_name))?;
+            (Some(embed), Head::load(ck, head_name, format)?)
+        };
+        let layers = (0..config.num_hidden_layers)
+            .into_par_iter()
+            .map(|layer| Block::load(ck, layer, format))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            norm: norm(ck, "model.norm.weight")?,
+            rounded: head.forward.operand_kind(Arithmetic::Float) == OperandKind::Bf16,
+            config,
+            embed,
+            head,
+            layers,
+        })
+    }
+
+    /// The embedding of a token, `[hidden]`.
+    pub(super) fn embedding(&self, id: u32, row: &mut [f32]) {
+        let embed = self.embed.as_ref().unwrap_or(&self.head.forward);
+        embed.row(id as usize, row);
+    }
+}
+
+impl Block {
+    fn load(ck: &Checkpoint, layer: usize, format: Format) -> Result<Self, ModelError> {
+        let config = ck.config();
+        let linear = |projections: &[Projection]| {
+            let (mut rows, mut out, mut inputs) = (Vec::new(), 0, 0);
+            let mut last = String::new();
+            for projection in projections {
+                let (n, k) = projection.dims(config);
+                last = format!("model.layers.{layer}.{}.weight", projection.path());
+                rows.append(&mut matrix(ck, &last, n, k)?);
+                (out, inputs) = (out + n, k);
+            }
+            Linear::new(&rows, out, inputs, format).map_err(packing(ck, &last))
+        };
+        let norm_of = |rest: &str| norm(ck, &format!("model.layers.{layer}.{rest}.weight"));
+        Ok(Self {
+            input_layernorm: norm_of("input_layernorm")?,
+            post_attention_layernorm: norm_of("post_attention_layernorm")?,
+            qkv: linear(&[Projection::Q, Projection::K, Projection::V])?,
+            o: linear(&[Projection::O])?,
+            gate_up: linear(&[Projection::Gate, Projection::Up])?,
+            down: linear(&[Projection::Down])?,
+        })
+    }
+}
+
+impl Head {
+    fn load(ck: &Checkpoint, name: &str, format: Format) -> Result<Self, ModelError> {
+        let (vocab, hidden) = (ck.config().vocab_size, ck.config().hidden_size);
+        let rows = matrix(ck, name, vocab, hidden)?;
+        let forward = PackedMatrix::from_f32(&rows, vocab, hidden, format);
+        let backward = rows.chunks(VOCAB_BLOCK * hidden).map(|block| {
+            let tokens = block.len() / hidden;
+            PackedMatrix::from_f32(&transposed(block, hidden), hidden, tokens, format)
+        });
+        Ok(Self {
+            forward: forward.map_err(packing(ck, name))?,
+            backward: backward
+                .collect::<Result<_, _>>()
+                .map_err(packing(ck, name))?,
+        })
+    }
+}
+
+fn matrix(ck: &Checkpoint, name: &str, n: usize, k: usize) -> Result<Vec<f32>, ModelError> {
+    let tensor = ck.tensor(name, &[n, k], DType::F32)?;
+    Ok(tensor.flatten_all()?.to_vec1()?)
+}
+
+fn norm(ck: &Checkpoint, name: &str) -> Result<Vec<f32>, ModelError> {
+    let tensor = ck.tensor(name, &[ck.config().hidden_size], DType::F32)?;
+    Ok(tensor.to_vec1()?)
+}
+
+fn packing(ck: &Checkpoint, name: &str) -> impl FnOnce(cpu_gemm::GemmError) -> ModelError {
+    let (path, tensor) = (ck.path().into(), name.to_owned());
+    move |source| ModelError::Packing {
+        path,
+        tensor,
+        source,
+    }
+}
