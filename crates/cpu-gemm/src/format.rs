@@ -29,11 +29,9 @@ pub enum Format {
 /// What the products are computed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
-    /// Floats: f32, or bf16 with f32 sums where the CPU has instructions for it. For f32 weights the
-    /// quickest way to f32's accuracy with many rows.
+    /// Floats: f32, or bf16 with f32 sums where the CPU has instructions for it.
     Float,
-    /// Bytes with exact 32-bit sums in each block of 32, for quantised formats. Others have floats
-    /// here too: f32 weights in the way that is quickest for one row.
+    /// Bytes with exact 32-bit sums in each block of 32, for quantised formats; others ignore it.
     Integer,
 }
 
@@ -44,9 +42,6 @@ pub enum OperandKind {
     F32,
     /// Rounded to bf16, to nearest even.
     Bf16,
-    /// f32 as the sum of three bf16 numbers, beside weights that are split in the same way: six bf16
-    /// products for each one of f32, as near as f32 comes.
-    Split,
     /// Blocks of 32 signed bytes with an f32 scale.
     Int8,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use half::bf16;
 use rayon::prelude::*;
 
-use crate::cpu::{Capabilities, Feature, capabilities};
+use crate::cpu::{Capabilities, capabilities};
 use crate::error::GemmError;
 use crate::format::{Arithmetic, Format, LANES, OperandKind};
 use crate::kernels::{self, Job, block};
@@ -212,11 +212,7 @@ impl PackedMatrix {
         arithmetic: Arithmetic,
     ) -> OperandKind {
         if self.format == Format::F32 {
-            if arithmetic == Arithmetic::Float && capabilities.has(Feature::AmxBf16) {
-                OperandKind::Split
-            } else {
-                OperandKind::F32
-            }
+            OperandKind::F32
         } else if self.format.is_quantised() && arithmetic == Arithmetic::Integer {
             OperandKind::Int8
         } else if capabilities.bf16() {
@@ -270,7 +266,6 @@ impl PackedMatrix {
         let fits = match x.kind() {
             OperandKind::F32 => true,
             OperandKind::Bf16 => self.format != Format::F32,
-            OperandKind::Split => self.format == Format::F32,
             OperandKind::Int8 => self.format.is_quantised(),
         };
         assert!(

@@ -11,9 +11,6 @@ pub(crate) const TILE_ROW: usize = 2 * BLOCK;
 /// Bytes of a bf16 tile: 16 rows.
 pub(crate) const TILE: usize = 16 * TILE_ROW;
 
-/// Tiles of a block in three parts.
-pub(crate) const SPLIT_TILES: usize = 3;
-
 /// Bytes of a quantised block of activations: 32 levels and a [`BlockScale`].
 pub(crate) const INT8_BLOCK: usize = BLOCK + size_of::<BlockScale>();
 
@@ -39,7 +36,6 @@ pub(crate) struct BlockScale {
 /// - `F32`: groups of 6 rows, input by input, so that a kernel reads them as one stream.
 /// - `Bf16`: tiles of 16 rows × 32 inputs, 1 KiB each, all tiles of 16 rows together; inputs are
 ///   padded with zeros to a multiple of 32.
-/// - `Split`: three such tiles, one behind the other, where `Bf16` has one.
 /// - `Int8`: rows of blocks of 48 bytes, 32 levels and four numbers that the kernels need; padded
 ///   with zeros to 16 rows.
 #[derive(Default)]
@@ -97,7 +93,7 @@ impl Operand {
         self.capabilities = Some(capabilities);
     }
 
-    /// Bytes from one group of rows to the next (6 of f32, 16 of bf16 and its parts, 1 of bytes) and of the whole.
+    /// Bytes from one group of rows to the next (6 of f32, 16 of bf16, 1 of bytes) and of the whole.
     fn size(kind: OperandKind, rows: usize, k: usize) -> Option<(usize, usize)> {
         let blocks = k.div_ceil(BLOCK);
         let (stride, count) = match kind {
@@ -109,7 +105,6 @@ impl Operand {
                 )
             }
             OperandKind::Bf16 => (blocks.checked_mul(TILE)?, rows.div_ceil(16)),
-            OperandKind::Split => (blocks.checked_mul(SPLIT_TILES * TILE)?, rows.div_ceil(16)),
             OperandKind::Int8 => {
                 let padded = rows.checked_next_multiple_of(16)?;
                 (blocks.checked_mul(INT8_BLOCK)?, padded)
@@ -182,10 +177,6 @@ impl Operand {
                     let to = base.add(row / 16 * self.stride + row % 16 * TILE_ROW);
                     convert::to_bf16(capabilities, x, to, TILE);
                 }
-                OperandKind::Split => {
-                    let to = base.add(row / 16 * self.stride + row % 16 * TILE_ROW);
-                    convert::to_split(capabilities, x, to, TILE);
-                }
                 OperandKind::Int8 => {
                     convert::to_int8(capabilities, x, base.add(row * self.stride));
                 }
@@ -215,7 +206,7 @@ impl Operand {
             .map_or(std::ptr::dangling_mut::<[u64; 8]>().cast(), Memory::as_ptr)
     }
 
-    /// Bytes from one group of rows to the next: 6 rows of f32, 16 of bf16 and its parts, 1 of bytes.
+    /// Bytes from one group of rows to the next: 6 rows of f32, 16 of bf16, 1 of bytes.
     pub(crate) fn stride(&self) -> usize {
         self.stride
     }

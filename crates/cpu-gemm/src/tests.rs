@@ -133,7 +133,7 @@ fn reference(matrix: &PackedMatrix, kind: OperandKind, x: &[f32]) -> Vec<(f64, f
 /// A row as the kernels see it.
 fn seen_as(kind: OperandKind, x: &[f32]) -> Vec<f64> {
     match kind {
-        OperandKind::F32 | OperandKind::Split => x.iter().map(|x| f64::from(*x)).collect(),
+        OperandKind::F32 => x.iter().map(|x| f64::from(*x)).collect(),
         OperandKind::Bf16 => x
             .iter()
             .map(|x| half::bf16::from_f32(*x).to_f64())
@@ -152,7 +152,7 @@ fn seen_as(kind: OperandKind, x: &[f32]) -> Vec<f64> {
 /// The kinds of operand that a matrix can be multiplied with.
 fn kinds(matrix: &PackedMatrix) -> &'static [OperandKind] {
     match matrix.format() {
-        Format::F32 => &[OperandKind::F32, OperandKind::Split],
+        Format::F32 => &[OperandKind::F32],
         Format::Bf16 => &[OperandKind::F32, OperandKind::Bf16],
         _ => &[OperandKind::F32, OperandKind::Bf16, OperandKind::Int8],
     }
@@ -246,8 +246,9 @@ fn integer_products_are_equal_at_all_levels() {
         x[..32].fill(0.0);
         x[matrix.k()] = 1e30;
         x[2 * matrix.k()..][..32].fill(1e-41);
-        let levels = levels().into_iter();
-        let mut all = levels.map(|l| multiply(l, matrix, OperandKind::Int8, &x));
+        let mut all = levels()
+            .into_iter()
+            .map(|l| multiply(l, matrix, OperandKind::Int8, &x));
         let first = all.next().unwrap();
         for other in all {
             assert!(first == other, "{matrix:?}");

@@ -10,7 +10,7 @@ use crate::cpu::Capabilities;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::Feature;
 use crate::format::BLOCK;
-use crate::operand::{BlockScale, INT8_BLOCK, SPLIT_TILES};
+use crate::operand::{BlockScale, INT8_BLOCK};
 
 /// One row to bf16, 32 inputs at a time, `step` bytes from one 32 to the next; the last ones are
 /// padded with zeros.
@@ -30,27 +30,6 @@ pub(crate) unsafe fn to_bf16(capabilities: Capabilities, x: &[f32], to: *mut u8,
             return x86::to_bf16_avx2(x, to, step);
         }
         bf16_row(x, to, step);
-    }
-}
-
-/// One row to three bf16 parts that sum up to it: for each 32 inputs one `tile` of bytes after the
-/// other, as [`to_bf16`] writes one.
-///
-/// # Safety
-/// `to` must be valid for every part written: 64 bytes at each multiple of `tile`, three for a block;
-/// the CPU must have `capabilities`.
-pub(crate) unsafe fn to_split(capabilities: Capabilities, x: &[f32], to: *mut u8, tile: usize) {
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = capabilities;
-    // SAFETY: the caller's promise.
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        if capabilities.has(Feature::Avx512) {
-            return x86::to_split_avx512(x, to, tile);
-        } else if capabilities.has(Feature::Avx2) {
-            return x86::to_split_avx2(x, to, tile);
-        }
-        split_row(x, to, tile);
     }
 }
 
@@ -88,16 +67,6 @@ mod x86 {
     #[target_feature(enable = "avx2,fma")]
     pub(super) unsafe fn to_bf16_avx2(x: &[f32], to: *mut u8, step: usize) {
         unsafe { super::bf16_row(x, to, step) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
-    pub(super) unsafe fn to_split_avx512(x: &[f32], to: *mut u8, tile: usize) {
-        unsafe { super::split_row(x, to, tile) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn to_split_avx2(x: &[f32], to: *mut u8, tile: usize) {
-        unsafe { super::split_row(x, to, tile) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
@@ -147,28 +116,6 @@ fn round_to_bf16(x: f32) -> u16 {
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
     let nan = bits & 0x7fff_ffff > 0x7f80_0000;
     (if nan { bits >> 16 | 0x40 } else { rounded }) as u16
-}
-
-#[inline(always)]
-unsafe fn split_row(x: &[f32], to: *mut u8, tile: usize) {
-    for b in 0..x.len().div_ceil(BLOCK) {
-        let mut rest = block(x, b);
-        for part in 0..SPLIT_TILES {
-            let mut values = [0u16; BLOCK];
-            for (to, rest) in values.iter_mut().zip(&mut rest) {
-                *to = round_to_bf16(*rest);
-                // Nothing is left of what is endless: the first part says it all.
-                let left = *rest - f32::from_bits(u32::from(*to) << 16);
-                *rest = if left.is_finite() { left } else { 0.0 };
-            }
-            // SAFETY: the caller's promise.
-            unsafe {
-                to.add((b * SPLIT_TILES + part) * tile)
-                    .cast::<[u16; BLOCK]>()
-                    .write_unaligned(values);
-            };
-        }
-    }
 }
 
 #[inline(always)]
@@ -253,22 +200,6 @@ mod tests {
         ] {
             assert_eq!(round_away(x), x.round() as i32, "{x}");
             assert_eq!(round_away(-x), (-x).round() as i32, "-{x}");
-        }
-    }
-
-    #[test]
-    fn three_parts_are_the_whole() {
-        let x: Vec<f32> = (0..4096u32)
-            .map(|i| f32::from_bits(i.wrapping_mul(0x9e37_79b9) & 0x8fff_ffff | 0x3000_0000))
-            .collect();
-        let mut out = vec![[0u16; BLOCK]; SPLIT_TILES * x.len() / BLOCK];
-        // SAFETY: room for three times as many.
-        unsafe { split_row(&x, out.as_mut_ptr().cast(), 2 * BLOCK) };
-        for (b, x) in x.chunks(BLOCK).enumerate() {
-            for (i, x) in x.iter().enumerate() {
-                let part = |p: usize| f32::from_bits(u32::from(out[3 * b + p][i]) << 16);
-                assert_eq!(part(2) + part(1) + part(0), *x);
-            }
         }
     }
 

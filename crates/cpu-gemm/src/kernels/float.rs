@@ -1,5 +1,4 @@
-//! Weights of any format times f32 or bf16 activations, summed in f32 in the order of `k`; f32 in
-//! three bf16 parts is f32.
+//! Weights of any format times f32 or bf16 activations, summed in f32 in the order of `k`.
 
 use half::bf16;
 
@@ -10,10 +9,10 @@ use crate::format::{BLOCK, Format, LANES, OperandKind};
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::x86;
 use crate::kernels::{Job, block};
-use crate::operand::{F32_GROUP, SPLIT_TILES, TILE, TILE_ROW};
+use crate::operand::{F32_GROUP, TILE, TILE_ROW};
 
 /// # Safety
-/// As for [`super::run`]; the operand is `F32`, or `Split` for f32 weights, or `Bf16` for others.
+/// As for [`super::run`]; the operand is `F32`, or `Bf16` for a format other than `F32`.
 pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = capabilities;
@@ -23,9 +22,6 @@ pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
         match job.x.kind() {
             OperandKind::Bf16 if capabilities.has(Feature::AmxBf16) => return x86::amx::run(job),
             OperandKind::Bf16 if capabilities.has(Feature::Bf16) => return x86::bf16::run(job),
-            OperandKind::Split if capabilities.has(Feature::AmxBf16) => {
-                return x86::amx_split::run(job);
-            }
             OperandKind::F32 if capabilities.has(Feature::Avx512) => return x86::f32::avx512(job),
             OperandKind::F32 if capabilities.has(Feature::Avx2) => return x86::f32::avx2(job),
             _ => {}
@@ -87,20 +83,11 @@ unsafe fn input(job: &Job, row: usize, k: usize) -> f32 {
                 .add(k * F32_GROUP + row % F32_GROUP)
                 .read();
         }
-        let parts = if job.x.kind() == OperandKind::Split {
-            SPLIT_TILES
-        } else {
-            1
-        };
-        let tiles = job
+        let tile = job
             .x
             .base()
-            .add(row / 16 * job.x.stride() + k / BLOCK * parts * TILE);
-        let part = |i: usize| {
-            let from = tiles.add(i * TILE + row % 16 * TILE_ROW).cast::<bf16>();
-            from.add(k % BLOCK).read().to_f32()
-        };
-        // Exact for parts of one number.
-        (0..parts).rev().map(part).sum()
+            .add(row / 16 * job.x.stride() + k / BLOCK * TILE);
+        let from = tile.add(row % 16 * TILE_ROW).cast::<bf16>();
+        from.add(k % BLOCK).read().to_f32()
     }
 }

@@ -79,9 +79,7 @@ pub(crate) unsafe fn run(capabilities: Capabilities, job: &Job) {
     // SAFETY: the caller's promise.
     unsafe {
         match job.x.kind() {
-            OperandKind::F32 | OperandKind::Bf16 | OperandKind::Split => {
-                float::run(capabilities, job)
-            }
+            OperandKind::F32 | OperandKind::Bf16 => float::run(capabilities, job),
             OperandKind::Int8 => integer::run(capabilities, job),
         }
     }

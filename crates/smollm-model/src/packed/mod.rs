@@ -4,10 +4,9 @@
 //! ([`cpu_gemm`]), q, k and v and gate and up are products of one input, keys and values are kept as the products want
 //! them, and all threads walk through a pass together. Nothing is differentiable.
 //!
-//! With f32 weights everything is f32 (a prompt's products are, where that is faster, sums of products of bf16 parts that
-//! come as near). With bf16 weights inputs of products are rounded to bf16. With quantised weights a prompt's tokens meet
-//! them in bf16 and an answer's tokens in int8, both with f32 sums: which of the two is decided by where a token comes
-//! from ([`Phase`]), never by how many there are.
+//! With f32 weights everything is f32. With bf16 weights inputs of products are rounded to bf16. With quantised weights a
+//! prompt's tokens meet them in bf16 and an answer's tokens in int8, both with f32 sums: which of the two is decided by
+//! where a token comes from ([`Phase`]), never by how many there are.
 
 mod adapter;
 mod attention;

@@ -6,7 +6,6 @@
 
 pub(crate) mod amx;
 pub(crate) mod amx_int8;
-pub(crate) mod amx_split;
 pub(crate) mod avx2;
 pub(crate) mod bf16;
 pub(crate) mod f32;
