@@ -38,7 +38,7 @@ impl Trainable {
             linear.low_rank = Some(LowRank {
                 a: a.as_tensor().clone(),
                 b: b.as_tensor().clone(),
-                scale: config.scale(),
+                scale: adapter.scale(site),
                 dropout: config.lora_dropout as f32,
             });
             vars.insert(site.tensor_name(Factor::A), a);

@@ -1,11 +1,14 @@
 //! The crate from the outside. `fixtures/` holds a tiny model and what PEFT did with it.
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+mod checkpoints;
 mod config;
 mod files;
 mod gradients;
 mod hostile;
 mod merge;
 mod peft;
+mod resume;
 mod support;
 mod training;
+mod variants;
