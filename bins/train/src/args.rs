@@ -46,6 +46,7 @@ Examples:
 /// With --save-steps it also writes checkpoint-N folders. After Ctrl-C (which saves one) or a crash
 /// the same command with --resume goes on, and ends with the bytes of a run that never stopped.
 #[command(name = "train", version, after_long_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "one a flag")]
 pub struct Args {
     /// The model: hub id, folder, .gguf file, or an adapter folder to go on from [default: HuggingFaceTB/SmolLM2-135M-Instruct]
     #[arg(long, value_name = "MODEL", aliases = ["model_name", "model"])]

@@ -178,32 +178,38 @@ fn begin(
         let state = TrainState::new(&trainable, config);
         return Ok((trainable, state));
     };
-    let at = || format!("checkpoint {}", found.path.display());
-    let mut adapter = found.adapter.clone();
-    let names = start.config();
-    let (base, revision) = (&names.base_model_name_or_path, &names.revision);
-    adapter.set_base_model(base.clone(), revision.clone());
+    let Checkpoint {
+        path,
+        mut adapter,
+        progress,
+        moments,
+        version,
+        ..
+    } = found;
+    let path = path.display();
+    let bad = |error: StageError| error.context(format!("checkpoint {path}"));
+    adopt_names(&mut adapter, start);
     let trainable = Trainable::attach(&adapter, model);
-    let trainable = trainable.map_err(|e| StageError::bad_data(e).context(at()))?;
-    let steps = found.progress.steps;
+    let trainable = trainable.map_err(|e| bad(StageError::bad_data(e)))?;
     say(&format!(
-        "going on after step {steps} from {}",
-        found.path.display()
+        "going on after step {} from {path}",
+        progress.steps
     ));
-    if found.version != env!("CARGO_PKG_VERSION") {
+    if version != lora::VERSION {
         say(&format!(
-            "note: version {} wrote this checkpoint; the last bits may differ from those of one run",
-            found.version
+            "note: version {version} wrote this checkpoint; the last bits may differ from those of one run"
         ));
     }
-    let state = TrainState::resume(
-        &trainable,
-        config,
-        found.progress.clone(),
-        found.moments.clone(),
-    );
-    let state = state.map_err(|e| StageError::bad_data(e).context(at()))?;
+    let state = TrainState::resume(&trainable, config, progress, moments);
+    let state = state.map_err(|e| bad(StageError::bad_data(e)))?;
     Ok((trainable, state))
+}
+
+/// The base model's name as this run knows it: files may have moved.
+fn adopt_names(adapter: &mut Adapter, named: &Adapter) {
+    let names = named.config();
+    let (base, revision) = (&names.base_model_name_or_path, &names.revision);
+    adapter.set_base_model(base.clone(), revision.clone());
 }
 
 /// The adapter that the run leaves: the last, or the best where that was asked for and is another.
@@ -221,9 +227,7 @@ fn choose(
         return Ok((last, false));
     };
     let mut adapter = keeper.adapter(best.step).or_failed()?;
-    let names = last.config();
-    let (base, revision) = (&names.base_model_name_or_path, &names.revision);
-    adapter.set_base_model(base.clone(), revision.clone());
+    adopt_names(&mut adapter, &last);
     Ok((adapter, true))
 }
 

@@ -221,10 +221,9 @@ impl CheckpointFolder {
     /// Removes what a process that was killed left behind.
     fn sweep(&self) -> Result<(), CheckpointError> {
         for name in self.entries()? {
-            let ours = name
-                .strip_prefix('.')
-                .is_some_and(|n| n.starts_with(PREFIX));
-            if ours && (name.ends_with(".partial") || name.ends_with(".old")) {
+            let ours = name.strip_prefix('.').filter(|n| n.starts_with(PREFIX));
+            let suffix = ours.and_then(|name| name.rsplit_once('.'));
+            if matches!(suffix, Some((_, "partial" | "old"))) {
                 remove_folder(&self.root.join(name))?;
             }
         }

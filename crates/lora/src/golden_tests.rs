@@ -87,7 +87,7 @@ fn clipping_and_adamw_equal_torch() {
             for (var, theirs) in vars.values().zip(&step.params) {
                 let ours = var.to_vec1::<f32>().unwrap();
                 for (a, b) in ours.iter().zip(theirs) {
-                    assert!((a - b).abs() < 2e-7, "step {}: {a} {b}", index + 1);
+                    assert!((a - b).abs() < 1.2e-7, "step {}: {a} {b}", index + 1);
                 }
             }
         }

@@ -87,7 +87,7 @@ pub use files::WEIGHTS_FILE;
 pub use inject::{Merged, detach};
 pub use modules::{Modules, Overrides};
 pub use names::{Factor, Site};
-pub use record::{Settings, fingerprint};
+pub use record::{Settings, VERSION, fingerprint};
 pub use sample::Sample;
 pub use schedule::{LearningRate, Schedule};
 pub use settings::TrainConfig;

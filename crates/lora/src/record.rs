@@ -14,6 +14,9 @@ use std::path::Path;
 /// through the same numbers. What it holds is the caller's to choose; a checkpoint keeps it.
 pub type Settings = BTreeMap<String, Value>;
 
+/// This crate's version, which checkpoints name.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// 1 until a field changes its meaning.
 const FORMAT: u32 = 1;
 
@@ -42,7 +45,7 @@ impl Record {
     ) -> Self {
         Self {
             format: FORMAT,
-            version: env!("CARGO_PKG_VERSION").into(),
+            version: VERSION.into(),
             global_step: progress.steps,
             best_metric: progress.best.map(|best| best.eval_loss),
             best_global_step: progress.best.map(|best| best.step),

@@ -4,6 +4,7 @@ use chat_prompt::Batching;
 
 use crate::error::TrainError;
 use crate::names::{Factor, Site};
+use crate::sample::Sample;
 use crate::schedule::{LearningRate, Schedule};
 
 /// How to train. The defaults are the original's.
@@ -91,6 +92,28 @@ impl TrainConfig {
         let is_b = || matches!(Site::parse(name), Some((_, Factor::B)));
         let ratio = self.loraplus_lr_ratio.filter(|_| is_b());
         ratio.unwrap_or(1.0)
+    }
+
+    /// Checks that what needs evaluations has rows for them.
+    pub(crate) fn check_with(&self, eval_rows: &[Sample]) -> Result<(), TrainError> {
+        let needs = [
+            (
+                "early stopping patience",
+                self.early_stopping_patience.is_some(),
+            ),
+            ("load best model at end", self.load_best_model_at_end),
+        ];
+        match needs
+            .into_iter()
+            .find(|(_, asked)| *asked && eval_rows.is_empty())
+        {
+            None => Ok(()),
+            Some((name, _)) => Err(TrainError::Setting {
+                name,
+                found: "set without evaluation rows".into(),
+                expected: "rows to evaluate on",
+            }),
+        }
     }
 
     /// Checks each setting and their combination.

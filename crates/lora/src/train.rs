@@ -59,13 +59,7 @@ pub fn train_from(
     let total = planned_steps(rows, config)?;
     check_all("training", rows, model.config())?;
     check_all("evaluation", eval_rows, model.config())?;
-    if config.early_stopping_patience.is_some() && eval_rows.is_empty() {
-        return Err(TrainError::Setting {
-            name: "early stopping patience",
-            found: "set without evaluation rows".into(),
-            expected: "rows to evaluate on",
-        });
-    }
+    config.check_with(eval_rows)?;
     let steps = state.progress.steps;
     if steps > total {
         return Err(TrainError::Beyond {

@@ -164,8 +164,10 @@ fn states_that_do_not_fit_are_refused() {
         early_stopping_patience: Some(1),
         ..config()
     };
-    let error = go(&patient, &[]).to_string();
-    assert!(error.contains("without evaluation rows"), "{error}");
+    for config in [patient, config()] {
+        let error = go(&config, &[]).to_string();
+        assert!(error.contains("without evaluation rows"), "{error}");
+    }
     let other = Adapter::init(model_config(), lora::LoraConfig::default(), 1).unwrap();
     let mut model = crate::support::model(DType::F32);
     let trainable = Trainable::attach(&other, &mut model).unwrap();
