@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{fixture, folder, log, manifest, train, weights};
 
-const STEPS: &str = "60";
+const STEPS: &str = "40";
 /// Dropout, shuffling, a schedule, evaluations, checkpoints: all that has to be met again.
 const HOW: [&str; 8] = [
     "--save-steps",
@@ -84,7 +84,6 @@ fn wait_for(mut what: impl FnMut() -> bool) {
     }
 }
 
-/// Runs that are killed until `kills` of them were cut short, then one to the end.
 fn killed_at_random(kills: usize) {
     let (_dir, whole) = one_run();
     let (_dir, out) = folder();
@@ -99,16 +98,16 @@ fn killed_at_random(kills: usize) {
         let mut child = start(&out);
         // Not before it does anything; then at once, or a little later.
         wait_for(|| lines(&out) != before || child_is_over(&mut child));
-        std::thread::sleep(Duration::from_millis((random >> 33) % 60));
-        if child_is_over(&mut child) {
-            // It came to its end: from the beginning again, so that there is something to kill.
-            assert_eq!(left(&out), left(&whole));
-            fs::remove_dir_all(&out).unwrap();
-            continue;
-        }
+        std::thread::sleep(Duration::from_millis((random >> 33) % 150));
+        let over = child_is_over(&mut child);
         child.kill().unwrap();
         child.wait().unwrap();
         done += 1;
+        if over {
+            // It came to its end: from the beginning again, so that there is something to kill.
+            assert_eq!(left(&out), left(&whole));
+            fs::remove_dir_all(&out).unwrap();
+        }
     }
     train(&out, STEPS).args(flags(&[])).assert().success();
     assert_eq!(left(&out), left(&whole));
