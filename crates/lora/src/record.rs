@@ -92,10 +92,13 @@ impl Record {
 }
 
 fn hash(settings: &Settings) -> String {
-    let text: String = settings
+    let text = settings
         .iter()
-        .map(|(name, value)| format!("{name}={value}\n"))
-        .collect();
+        .fold(String::new(), |mut text, (name, value)| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name}={value}");
+            text
+        });
     sha256(text.as_bytes())
 }
 

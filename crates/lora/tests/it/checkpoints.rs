@@ -196,7 +196,7 @@ fn a_fingerprint_follows_ids_labels_and_borders() {
     let rows = three_rows();
     let same = fingerprint(&rows);
     assert_eq!((same.len(), fingerprint(&rows.clone())), (64, same.clone()));
-    let mut others = vec![rows.clone(), rows.clone(), rows.clone()];
+    let mut others = [rows.clone(), rows.clone(), rows.clone()];
     others[0][0].ids[3] += 1;
     others[1][0].labels.pop();
     others[2].swap(0, 1);
