@@ -132,7 +132,7 @@ pub(crate) struct Train {
     /// Optimiser steps; overrides `epochs`.
     pub(crate) max_steps: Option<usize>,
     pub(crate) lr: f64,
-    /// `constant`, `linear` or `cosine`.
+    /// `constant`, `constant_with_warmup`, `linear`, `cosine` or `warmup_stable_decay`.
     pub(crate) lr_schedule: String,
     pub(crate) warmup_ratio: f64,
     pub(crate) weight_decay: f64,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use chat_prompt::Date;
 use clap::ValueEnum;
 use loader::{DType, ModelSpec};
-use lora::{Batching, Schedule, TargetModules, TrainConfig};
+use lora::{Batching, Modules, Schedule, TargetModules, TrainConfig};
 
 /// Where evaluation rows are looked for when `--eval_csv` is not given: what `prepare --val` writes,
 /// and the original's name.
@@ -17,13 +17,36 @@ const DEFAULT_EVAL: [&str; 2] = ["data/val.csv", "data/eval.csv"];
 pub(crate) const DEFAULT_R: usize = 16;
 pub(crate) const DEFAULT_ALPHA: f64 = 32.0;
 
+/// Shown at the end of `--help`.
+const EXAMPLES: &str = "\
+Examples:
+  The defaults, on data/train.csv:
+    train --model-name HuggingFaceTB/SmolLM2-135M-Instruct
+
+  Checkpoints that survive a crash; the second command goes on:
+    train --save-steps 50 --save-total-limit 2
+    train --save-steps 50 --save-total-limit 2 --resume
+
+  Keep the adapter with the best evaluation loss, stop when three evaluations were no better:
+    train --eval-csv data/val.csv --eval-steps 20 --load-best-model-at-end --early-stopping-patience 3
+
+  Every linear layer, rank 32 in the MLP, rsLoRA, LoRA+:
+    train --target-modules all-linear --rank-pattern '(gate|up|down)_proj=32' --rslora --loraplus-lr-ratio 16
+
+  Warm up for 10 steps, stay, decay in the last 50:
+    train --lr-schedule warmup_stable_decay --warmup-steps 10 --decay-steps 50";
+
 /// Fine-tune with LoRA.
 ///
 /// Writes the adapter (adapter_config.json and adapter_model.safetensors, as PEFT reads them),
 /// train_log.jsonl and manifest.json into the output folder. With the same seed and the same machine
 /// the adapter has the same bytes, whatever the number of threads.
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "train", version)]
+///
+/// With --save-steps it also writes checkpoint-N folders. After Ctrl-C (which saves one) or a crash
+/// the same command with --resume goes on, and ends with the bytes of a run that never stopped.
+#[command(name = "train", version, after_long_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "one a flag")]
 pub struct Args {
     /// The model: hub id, folder, .gguf file, or an adapter folder to go on from [default: HuggingFaceTB/SmolLM2-135M-Instruct]
     #[arg(long, value_name = "MODEL", aliases = ["model_name", "model"])]
@@ -55,12 +78,21 @@ pub struct Args {
     /// Peak of the learning rate
     #[arg(long, value_name = "X", default_value_t = 2e-4, aliases = ["learning-rate", "learning_rate"])]
     pub lr: f64,
-    /// What the learning rate does after the warm-up: constant, linear or cosine
+    /// What the learning rate does: constant (no warm-up), constant_with_warmup, linear, cosine or warmup_stable_decay
     #[arg(long, value_name = "NAME", default_value_t, aliases = ["lr_schedule", "lr-scheduler-type", "lr_scheduler_type"])]
     pub lr_schedule: Schedule,
     /// Part of all steps in which the learning rate rises from 0
     #[arg(long, value_name = "R", default_value_t = 0.03, alias = "warmup_ratio")]
     pub warmup_ratio: f64,
+    /// Steps in which the learning rate rises from 0, whatever --warmup-ratio says
+    #[arg(long, value_name = "N", alias = "warmup_steps")]
+    pub warmup_steps: Option<usize>,
+    /// Steps at the end in which warmup_stable_decay falls [default: a tenth of all]
+    #[arg(long, value_name = "N", alias = "decay_steps")]
+    pub decay_steps: Option<usize>,
+    /// LoRA+: the matrices B learn with so many times the rate of the matrices A
+    #[arg(long, value_name = "X", alias = "loraplus_lr_ratio")]
+    pub loraplus_lr_ratio: Option<f64>,
     /// Rows that go through the model together (packed, no padding)
     #[arg(long, value_name = "N", default_value_t = 1, aliases = ["batch-size", "batch_size"])]
     pub bs: usize,
@@ -76,6 +108,24 @@ pub struct Args {
     /// Steps between evaluations
     #[arg(long, value_name = "N", default_value_t = 50, alias = "eval_steps")]
     pub eval_steps: usize,
+    /// Steps between checkpoints [default: only Ctrl-C saves one]
+    #[arg(long, value_name = "N", alias = "save_steps")]
+    pub save_steps: Option<usize>,
+    /// Checkpoints to keep: the newest, and the best where it is asked for [default: all]
+    #[arg(long, value_name = "N", alias = "save_total_limit")]
+    pub save_total_limit: Option<usize>,
+    /// Go on from the newest whole checkpoint in the output folder, or from the one named; from the start where there is none
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "true", visible_alias = "resume", alias = "resume_from_checkpoint")]
+    pub resume_from_checkpoint: Option<PathBuf>,
+    /// Start anew although the output folder has checkpoints (which are removed); with --resume only where they are of another run
+    #[arg(long, alias = "overwrite_output_dir")]
+    pub overwrite_output_dir: bool,
+    /// At the end, take the adapter with the lowest evaluation loss instead of the last one
+    #[arg(long, alias = "load_best_model_at_end")]
+    pub load_best_model_at_end: bool,
+    /// Stop when so many evaluations in a row were not better than the best
+    #[arg(long, value_name = "N", alias = "early_stopping_patience")]
+    pub early_stopping_patience: Option<usize>,
     /// Steps between lines for people; the log file has every step
     #[arg(long, value_name = "N", default_value_t = 10, alias = "logging_steps")]
     pub logging_steps: usize,
@@ -88,9 +138,26 @@ pub struct Args {
     /// Probability of dropping an input feature of the adapter in training
     #[arg(long, value_name = "P", default_value_t = 0.05, alias = "lora_dropout")]
     pub lora_dropout: f64,
-    /// Projections to adapt, with commas, or all-linear [default: q_proj,k_proj,v_proj,o_proj, or those of --init-adapter]
+    /// Projections to adapt, with commas; all-linear; or a regular expression for whole paths such as model.layers.0.self_attn.q_proj [default: q_proj,k_proj,v_proj,o_proj, or those of --init-adapter]
     #[arg(long, value_name = "LIST", alias = "target_modules")]
     pub target_modules: Option<TargetModules>,
+    /// Of those, the ones to leave out: ends of paths, with commas, or a regular expression
+    #[arg(long, value_name = "LIST", alias = "exclude_modules")]
+    pub exclude_modules: Option<Modules>,
+    /// Layers to adapt, from 0, with commas [default: all]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        alias = "layers_to_transform"
+    )]
+    pub layers_to_transform: Option<Vec<usize>>,
+    /// Another rank for modules whose path ends in what the expression matches, as q_proj=4; the first that matches counts
+    #[arg(long, value_name = "REGEX=N", value_parser = pair::<usize>, alias = "rank_pattern")]
+    pub rank_pattern: Vec<(String, usize)>,
+    /// Another alpha, likewise
+    #[arg(long, value_name = "REGEX=X", value_parser = pair::<f64>, alias = "alpha_pattern")]
+    pub alpha_pattern: Vec<(String, f64)>,
     /// Scale by alpha / sqrt(r) instead of alpha / r
     #[arg(long, alias = "use_rslora")]
     pub rslora: bool,
@@ -211,6 +278,16 @@ pub enum Compat {
     Original,
 }
 
+/// `REGEX=VALUE`, cut at the last `=`.
+fn pair<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<(String, T), String> {
+    let (pattern, value) = text
+        .rsplit_once('=')
+        .ok_or_else(|| "expected REGEX=NUMBER, such as q_proj=4".to_owned())?;
+    let value = value.trim().parse();
+    let value = value.map_err(|e| format!("the number after `=`: {e}"))?;
+    Ok((pattern.to_owned(), value))
+}
+
 impl Args {
     /// The model to load. `--base_model` alone names the model, too.
     pub(crate) fn model(&self) -> ModelSpec {
@@ -233,6 +310,9 @@ impl Args {
             learning_rate: self.lr,
             schedule: self.lr_schedule,
             warmup_ratio: self.warmup_ratio,
+            warmup_steps: self.warmup_steps,
+            decay_steps: self.decay_steps,
+            loraplus_lr_ratio: self.loraplus_lr_ratio,
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
             batching: match self.batching {
@@ -245,6 +325,9 @@ impl Args {
             shuffle: !self.no_shuffle,
             seed: self.seed,
             eval_steps: Some(self.eval_steps),
+            save_steps: self.save_steps,
+            load_best_model_at_end: self.load_best_model_at_end,
+            early_stopping_patience: self.early_stopping_patience,
         }
     }
 

@@ -2,12 +2,14 @@
 //!
 //! The stage reads the model and the rows, leaves the mathematics to the `lora` crate, and looks
 //! after everything around it: rows that are too long are counted, every optimiser step is a line
-//! in `train_log.jsonl` at once, Ctrl-C keeps what was learnt, and `manifest.json` says what the
-//! adapter was made from and whether the run is complete.
+//! in `train_log.jsonl` at once, Ctrl-C keeps what was learnt and a checkpoint from which the run can
+//! go on as if nothing had been, and `manifest.json` says what the adapter was made from and whether
+//! the run is complete.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod keep;
 mod model;
 mod record;
 mod rows;
@@ -17,13 +19,16 @@ mod summary;
 use std::path::Path;
 
 use loader::LoadError;
-use lora::{Adapter, LearningRate, TrainConfig, TrainError, TrainOutcome};
+use lora::{
+    Adapter, Checkpoint, Snapshot, TrainConfig, TrainError, TrainOutcome, TrainState, Trainable,
+};
 use stage::{Manifest, OrExit, StageError, interrupt};
 
 pub use args::{Args, BatchingArg, Compat, EngineArg, KeepArg, OnTruncate, Precision};
 pub use rows::RowCounts;
 pub use summary::Summary;
 
+use keep::Keeper;
 use model::Model;
 use record::{LOG_FILE, Recorder};
 use rows::Encoded;
@@ -53,7 +58,7 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     interrupt::install();
     let config = args.train_config();
     config.check().map_err(train_error)?;
-    start::new_config(args).checked().or_usage()?;
+    start::new_config(args)?;
     let opened = loader::open(&args.model())
         .map_err(load_error)?
         .with_system(args.system.clone().filter(|text| !text.is_empty()))
@@ -71,15 +76,14 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     manifest.model = Some(opened.description().to_owned());
     manifest.template = Some(opened.prompter().template_hash());
     manifest.adapter = args.init_adapter.as_ref().map(|p| p.display().to_string());
-    let mut inputs = opened.weight_files().map_err(load_error)?;
-    inputs.push(args.train_csv.clone());
-    inputs.extend(eval_file);
-    inputs.extend(
-        args.init_adapter
-            .as_ref()
-            .map(|dir| dir.join(lora::WEIGHTS_FILE)),
-    );
-    for path in inputs {
+    let mut decisive = opened.weight_files().map_err(load_error)?;
+    let initial = args.init_adapter.as_ref();
+    decisive.extend(initial.map(|dir| dir.join(lora::WEIGHTS_FILE)));
+    let eval_samples = eval_rows.as_ref().map_or(&[][..], |rows| &rows.samples);
+    let settings = keep::settings(&manifest, &decisive, &train_rows.samples, eval_samples)?;
+    decisive.push(args.train_csv.clone());
+    decisive.extend(eval_file);
+    for path in decisive {
         manifest.add_input(&path)?;
     }
     let counts = (
@@ -87,59 +91,151 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
         eval_rows.as_ref().map(|r| r.counts.clone()),
     );
     stage::create_folder(&args.output_dir)?;
+    let keeper = Keeper::new(args, settings);
+    let found = keeper.find(args)?;
+    let done = found.as_ref().map_or(0, |found| found.progress.steps);
     // Until the run is over, the folder says that it is not.
-    let begun = manifest.clone().fact("complete", false).fact("steps", 0);
+    let begun = manifest.clone().fact("complete", false).fact("steps", done);
     begun.write(&args.output_dir.join(MANIFEST_FILE))?;
 
     let mut model = Model::load(args, opened)?;
-    let (outcome, trained, seconds) = learn(
+    let job = Job {
         args,
-        &config,
-        &mut model,
-        &start,
-        &train_rows,
-        eval_rows.as_ref(),
-    )?;
+        config: &config,
+        keeper: &keeper,
+        rows: &train_rows,
+        eval_rows: eval_rows.as_ref(),
+    };
+    let (outcome, last, spent) = job.learn(&mut model, &start, found)?;
+    let (trained, loaded_best) = choose(args, &keeper, &outcome, last)?;
+    let manifest = manifest.fact("loaded_best", loaded_best);
     save(args, &trained, &outcome, manifest, &counts.0)?;
     if !outcome.complete {
         return Err(StageError::interrupted(how_to_go_on(args, &outcome)));
     }
-    Ok(Summary::new(
-        &args.output_dir,
-        outcome,
-        &trained,
-        seconds,
-        counts,
-    ))
+    keeper.finish()?;
+    let summary = Summary::new(&args.output_dir, outcome, &trained, spent, counts);
+    Ok(Summary {
+        loaded_best,
+        ..summary
+    })
 }
 
-/// Trains, recording every step; returns what was learnt, also when it was interrupted.
-fn learn(
-    args: &Args,
-    config: &TrainConfig,
+/// What a run is made of, but for the model.
+struct Job<'a> {
+    args: &'a Args,
+    config: &'a TrainConfig,
+    keeper: &'a Keeper,
+    rows: &'a Encoded,
+    eval_rows: Option<&'a Encoded>,
+}
+
+impl Job<'_> {
+    /// Trains, from a checkpoint on if there is one, recording every step. Returns what was learnt,
+    /// also when it was interrupted, and the seconds and tokens that it took.
+    fn learn(
+        &self,
+        model: &mut Model,
+        start: &Adapter,
+        found: Option<Checkpoint>,
+    ) -> Result<(TrainOutcome, Adapter, (f64, usize)), StageError> {
+        let (args, config) = (self.args, self.config);
+        let (trainable, mut state) = begin(model, start, found, config)?;
+        let rows = &self.rows.samples;
+        let steps = lora::planned_steps(rows, config).map_err(train_error)?;
+        warn_if_nothing_moves(config, steps);
+        let progress = state.progress();
+        let mut recorder = Recorder::start(
+            &args.output_dir,
+            steps,
+            args.logging_steps,
+            progress,
+            self.keeper,
+        )?;
+        let eval_rows = self.eval_rows.map_or(&[][..], |encoded| &encoded.samples);
+        let mut hear = |event| recorder.hear(event);
+        let outcome = lora::train_from(
+            model.engine(),
+            &trainable,
+            &mut state,
+            rows,
+            eval_rows,
+            config,
+            &mut hear,
+        );
+        let spent = recorder.finish()?;
+        let outcome = outcome.map_err(train_error)?;
+        let snapshot = Snapshot::new(&trainable, &state).map_err(train_error)?;
+        if !outcome.complete && outcome.steps > 0 {
+            self.keeper.save(&snapshot).or_failed()?;
+        }
+        Ok((outcome, snapshot.adapter, spent))
+    }
+}
+
+/// The variables and the state that a run begins with.
+fn begin(
     model: &mut Model,
     start: &Adapter,
-    train_rows: &Encoded,
-    eval_rows: Option<&Encoded>,
-) -> Result<(TrainOutcome, Adapter, f64), StageError> {
-    let trainable = model.attach(start)?;
-    let rows = &train_rows.samples;
-    let steps = lora::planned_steps(rows, config).map_err(train_error)?;
-    warn_if_nothing_moves(config, steps);
-    let mut recorder = Recorder::start(&args.output_dir, steps, args.logging_steps)?;
-    let eval_rows = eval_rows.map_or(&[][..], |encoded| &encoded.samples);
-    let mut hear = |event| recorder.hear(event);
-    let outcome = lora::train(
-        model.engine(),
-        &trainable,
-        rows,
-        eval_rows,
-        config,
-        &mut hear,
-    );
-    let seconds = recorder.finish()?;
-    let outcome = outcome.map_err(train_error)?;
-    Ok((outcome, trainable.to_adapter().or_failed()?, seconds))
+    found: Option<Checkpoint>,
+    config: &TrainConfig,
+) -> Result<(Trainable, TrainState), StageError> {
+    let Some(found) = found else {
+        let trainable = model.attach(start).or_failed()?;
+        let state = TrainState::new(&trainable, config);
+        return Ok((trainable, state));
+    };
+    let Checkpoint {
+        path,
+        mut adapter,
+        progress,
+        moments,
+        version,
+        ..
+    } = found;
+    let path = path.display();
+    let bad = |error: StageError| error.context(format!("checkpoint {path}"));
+    adopt_names(&mut adapter, start);
+    let trainable = model.attach(&adapter);
+    let trainable = trainable.map_err(|e| bad(StageError::bad_data(e)))?;
+    say(&format!(
+        "going on after step {} from {path}",
+        progress.steps
+    ));
+    if version != lora::VERSION {
+        say(&format!(
+            "note: version {version} wrote this checkpoint; the last bits may differ from those of one run"
+        ));
+    }
+    let state = TrainState::resume(&trainable, config, progress, moments);
+    let state = state.map_err(|e| bad(StageError::bad_data(e)))?;
+    Ok((trainable, state))
+}
+
+/// The base model's name as this run knows it: files may have moved.
+fn adopt_names(adapter: &mut Adapter, named: &Adapter) {
+    let names = named.config();
+    let (base, revision) = (&names.base_model_name_or_path, &names.revision);
+    adapter.set_base_model(base.clone(), revision.clone());
+}
+
+/// The adapter that the run leaves: the last, or the best where that was asked for and is another.
+fn choose(
+    args: &Args,
+    keeper: &Keeper,
+    outcome: &TrainOutcome,
+    last: Adapter,
+) -> Result<(Adapter, bool), StageError> {
+    let wanted = outcome.complete && args.load_best_model_at_end;
+    let best = outcome
+        .best
+        .filter(|best| wanted && best.step != outcome.steps);
+    let Some(best) = best else {
+        return Ok((last, false));
+    };
+    let mut adapter = keeper.adapter(best.step).or_failed()?;
+    adopt_names(&mut adapter, &last);
+    Ok((adapter, true))
 }
 
 /// Writes the adapter and the manifest that belongs to it.
@@ -155,8 +251,10 @@ fn save(
         .fact("complete", outcome.complete)
         .fact("steps", outcome.steps)
         .fact("planned_steps", outcome.planned_steps)
+        .fact("stopped_early", outcome.stopped_early)
         .fact("loss", outcome.loss)
         .fact("eval_loss", outcome.eval_loss)
+        .fact("best", serde_json::to_value(outcome.best).or_failed()?)
         .fact("train_rows", serde_json::to_value(counts).or_failed()?);
     if outcome.complete || outcome.steps > 0 {
         trained.save(folder).or_failed()?;
@@ -169,21 +267,19 @@ fn save(
 
 fn how_to_go_on(args: &Args, outcome: &TrainOutcome) -> String {
     let (folder, done) = (args.output_dir.display(), outcome.steps);
-    let left = outcome.planned_steps - done;
     if done == 0 {
         return "interrupted before the first step; nothing was saved".into();
     }
     format!(
-        "interrupted after {done} of {} steps; the adapter so far is in {folder}. Go on from it with \
-         --init-adapter {folder} --max-steps {left} (the optimiser starts afresh)",
+        "interrupted after {done} of {} steps; the adapter so far is in {folder}, and the same command \
+         with --resume goes on from {folder}/checkpoint-{done}",
         outcome.planned_steps
     )
 }
 
 /// transformers gives the first update of a warm-up the rate 0: a run of one step learns nothing.
 fn warn_if_nothing_moves(config: &TrainConfig, steps: usize) {
-    let (peak, ratio) = (config.learning_rate, config.warmup_ratio);
-    let rates = LearningRate::new(peak, config.schedule, ratio, steps);
+    let rates = config.learning_rates(steps);
     if (0..steps).all(|step| rates.at(step) == 0.0) {
         say(
             "note: the learning rate of every step is 0 (the first step of a warm-up has rate 0); \

@@ -1,9 +1,9 @@
 //! The model that is trained on: packed, or differentiable.
 
 use loader::Opened;
-use lora::{Adapter, Engine, Trainable};
+use lora::{Adapter, Engine, LoraError, Trainable};
 use smollm_model::{Checkpointing, Llama, TrainingLlama, TrainingOptions};
-use stage::{OrExit, StageError};
+use stage::StageError;
 
 use crate::args::{Args, EngineArg, KeepArg};
 use crate::load_error;
@@ -38,12 +38,11 @@ impl Model {
     }
 
     /// The variables that training starts from.
-    pub(crate) fn attach(&mut self, start: &Adapter) -> Result<Trainable, StageError> {
+    pub(crate) fn attach(&mut self, start: &Adapter) -> Result<Trainable, LoraError> {
         match self {
             Self::Packed(model) => Trainable::beside(start, model.config()),
             Self::Autograd(model) => Trainable::attach(start, model),
         }
-        .or_failed()
     }
 
     pub(crate) fn engine(&mut self) -> Engine<'_> {

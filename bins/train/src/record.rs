@@ -1,46 +1,60 @@
 //! What a run leaves behind while it goes on: the log file, and the progress line.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
 use lora::{EvalRecord, StepRecord, TrainEvent};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stage::{Progress, StageError, interrupt};
+
+use crate::keep::Keeper;
 
 /// Name of the log within the output folder.
 pub(crate) const LOG_FILE: &str = "train_log.jsonl";
 
 /// Listens to the trainer.
-pub(crate) struct Recorder {
+pub(crate) struct Recorder<'a> {
     log: BufWriter<File>,
     path: String,
     progress: Progress,
     logging_steps: usize,
+    keeper: &'a Keeper,
     started: Instant,
     tokens: usize,
-    /// Why the log could not be written; the run was ended for it.
-    failure: Option<std::io::Error>,
+    /// What could not be written; the run was ended for it.
+    failure: Option<StageError>,
 }
 
-impl Recorder {
-    /// Starts a new log in `folder`; an old one is replaced.
+impl<'a> Recorder<'a> {
+    /// Starts the log in `folder`: a new one, or for a run that goes on the old one up to there.
     pub(crate) fn start(
         folder: &Path,
         steps: usize,
         logging_steps: usize,
+        behind: &lora::Progress,
+        keeper: &'a Keeper,
     ) -> Result<Self, StageError> {
         let path = folder.join(LOG_FILE);
         let shown = path.display().to_string();
-        let log = File::create(&path)
-            .map_err(|e| StageError::failed(format!("cannot write {shown}: {e}")))?;
+        let failed = |e: std::io::Error| StageError::failed(format!("cannot write {shown}: {e}"));
+        let log = if behind.steps == 0 {
+            File::create(&path).map_err(failed)?
+        } else {
+            let kept = kept_lines(&fs::read(&path).unwrap_or_default(), behind);
+            stage::write_bytes(&path, &kept)?;
+            File::options().append(true).open(&path).map_err(failed)?
+        };
+        let progress = Progress::new("training", steps as u64);
+        progress.inc(behind.steps as u64);
         Ok(Self {
             log: BufWriter::new(log),
             path: shown,
-            progress: Progress::new("training", steps as u64),
+            progress,
             logging_steps,
+            keeper,
             started: Instant::now(),
             tokens: 0,
             failure: None,
@@ -49,10 +63,15 @@ impl Recorder {
 
     /// Takes in an event; `Break` when the user wants to stop or the log cannot be written.
     pub(crate) fn hear(&mut self, event: TrainEvent) -> ControlFlow<()> {
+        let path = self.path.clone();
+        let log = |e: std::io::Error| StageError::failed(format!("cannot write {path}: {e}"));
         let written = match event {
             TrainEvent::Batch { tokens: _ } => Ok(()),
-            TrainEvent::Step(record) => self.step(&record),
-            TrainEvent::Eval(record) => self.evaluation(&record),
+            TrainEvent::Step(record) => self.step(&record).map_err(log),
+            TrainEvent::Eval(record) => self.evaluation(&record).map_err(log),
+            TrainEvent::Checkpoint(snapshot) => {
+                self.keeper.save(&snapshot).map_err(StageError::failed)
+            }
         };
         if let Err(error) = written {
             self.failure = Some(error);
@@ -85,8 +104,10 @@ impl Recorder {
     fn evaluation(&mut self, record: &EvalRecord) -> std::io::Result<()> {
         self.write(record)?;
         let (step, loss) = (record.step, record.eval_loss);
-        self.progress
-            .note(format!("step {step}: evaluation loss {loss:.4}"));
+        self.progress.note(format!(
+            "step {step}: evaluation loss {loss:.4}, perplexity {:.2}",
+            record.perplexity
+        ));
         Ok(())
     }
 
@@ -97,18 +118,56 @@ impl Recorder {
         self.log.flush()
     }
 
-    /// Ends the progress line; returns the seconds since the start.
+    /// Ends the progress line; returns the seconds since the start and the tokens trained on in them.
     ///
-    /// An error of the log comes first: the run ended because of it.
-    pub(crate) fn finish(self) -> Result<f64, StageError> {
+    /// What could not be written comes first: the run ended because of it.
+    pub(crate) fn finish(self) -> Result<(f64, usize), StageError> {
         let seconds = self.started.elapsed().as_secs_f64();
         self.progress.finish();
         match self.failure {
-            Some(error) => Err(StageError::failed(format!(
-                "cannot write {}: {error}",
-                self.path
-            ))),
-            None => Ok(seconds),
+            Some(error) => Err(error),
+            None => Ok((seconds, self.tokens)),
         }
+    }
+}
+
+/// The whole lines of a log that tell of what a run has behind it. A process that was killed may have
+/// got further than its last checkpoint, and may have left half a line.
+fn kept_lines(log: &[u8], behind: &lora::Progress) -> Vec<u8> {
+    #[derive(Deserialize)]
+    struct Line {
+        step: usize,
+        eval_loss: Option<f64>,
+    }
+    let whole = log.split_inclusive(|byte| *byte == b'\n');
+    let whole = whole.filter(|line| line.ends_with(b"\n"));
+    let told = |line: &&[u8]| {
+        serde_json::from_slice::<Line>(line).is_ok_and(|line| {
+            // An evaluation that was not the last thing done after its step is made again.
+            let again = line.eval_loss.is_some() && line.step == behind.steps && !behind.settled;
+            line.step <= behind.steps && !again
+        })
+    };
+    whole.filter(told).flatten().copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_cut_to_what_is_behind_and_half_a_line_is_dropped() {
+        let log = b"{\"step\":1,\"loss\":1}\n{\"step\":2,\"loss\":1}\n{\"step\":2,\"eval_loss\":3.0}\n{\"step\":3,\"los";
+        let lines = |steps, settled| {
+            let behind = lora::Progress {
+                steps,
+                settled,
+                ..lora::Progress::default()
+            };
+            let kept = kept_lines(log, &behind);
+            kept.iter().filter(|byte| **byte == b'\n').count()
+        };
+        assert_eq!((lines(1, true), lines(2, true), lines(3, true)), (1, 3, 3));
+        assert_eq!(lines(2, false), 2, "the evaluation will come again");
     }
 }

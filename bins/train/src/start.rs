@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use loader::Opened;
-use lora::{Adapter, LoraConfig, LoraError, TargetModules};
+use lora::{Adapter, LoraConfig, LoraError, Overrides, TargetModules};
 use stage::{OrExit, StageError};
 
 use crate::args::{Args, DEFAULT_ALPHA, DEFAULT_R};
@@ -28,7 +28,7 @@ pub(crate) fn adapter(args: &Args, opened: &Opened) -> Result<Adapter, StageErro
             fits.map_err(|e| StageError::bad_data(e).context(named()))?;
             adapter
         }
-        None => Adapter::init(opened.config(), new_config(args), args.seed).or_usage()?,
+        None => Adapter::init(opened.config(), new_config(args)?, args.seed).or_usage()?,
     };
     adapter.set_dropout(args.lora_dropout).or_usage()?;
     let revision = args.revision.clone();
@@ -49,16 +49,24 @@ fn load(folder: &Path) -> Result<Adapter, StageError> {
 }
 
 /// The config of a new adapter; also what can be checked before any model is loaded.
-pub(crate) fn new_config(args: &Args) -> LoraConfig {
+pub(crate) fn new_config(args: &Args) -> Result<LoraConfig, StageError> {
     let targets = args.target_modules.clone();
-    LoraConfig {
+    let ranks = args.rank_pattern.iter().map(|(key, r)| (key.as_str(), *r));
+    let alphas = args.alpha_pattern.iter();
+    let alphas = alphas.map(|(key, alpha)| (key.as_str(), *alpha));
+    let config = LoraConfig {
         r: args.lora_r.unwrap_or(DEFAULT_R),
         lora_alpha: args.lora_alpha.unwrap_or(DEFAULT_ALPHA),
         lora_dropout: args.lora_dropout,
         target_modules: targets.unwrap_or_else(TargetModules::attention),
+        exclude_modules: args.exclude_modules.clone(),
+        layers_to_transform: args.layers_to_transform.clone(),
+        rank_pattern: Overrides::new("rank_pattern", ranks).or_usage()?,
+        alpha_pattern: Overrides::new("alpha_pattern", alphas).or_usage()?,
         use_rslora: args.rslora,
         ..LoraConfig::default()
-    }
+    };
+    config.checked().or_usage()
 }
 
 /// What was typed must be what the adapter says; what was not typed is taken from it.
@@ -80,6 +88,29 @@ fn agree(args: &Args, config: &LoraConfig, origin: &Path) -> Result<(), StageErr
     if let Some(targets) = targets.filter(|t| **t != config.target_modules) {
         let found = config.target_modules.to_string();
         return different("--target-modules", targets.to_string(), found);
+    }
+    let new = new_config(args)?;
+    let others = [
+        (
+            "--exclude-modules",
+            args.exclude_modules.is_some() && new.exclude_modules != config.exclude_modules,
+        ),
+        (
+            "--layers-to-transform",
+            args.layers_to_transform.is_some()
+                && new.layers_to_transform != config.layers_to_transform,
+        ),
+        (
+            "--rank-pattern",
+            !args.rank_pattern.is_empty() && new.rank_pattern != config.rank_pattern,
+        ),
+        (
+            "--alpha-pattern",
+            !args.alpha_pattern.is_empty() && new.alpha_pattern != config.alpha_pattern,
+        ),
+    ];
+    if let Some((flag, _)) = others.into_iter().find(|(_, differs)| *differs) {
+        return different(flag, "set".into(), "another one".into());
     }
     if args.rslora && !config.use_rslora {
         return different("--rslora", "set".into(), "use_rslora = false".into());

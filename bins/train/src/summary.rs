@@ -4,6 +4,7 @@ use std::path::Path;
 
 use lora::{Adapter, TrainOutcome};
 use serde::Serialize;
+use serde_json::Value;
 use stage::{Manifest, SYSTEM_ARGUMENT};
 
 use crate::args::Args;
@@ -17,6 +18,8 @@ pub struct Summary {
     /// Updates made, updates planned, last losses.
     #[serde(flatten)]
     pub outcome: TrainOutcome,
+    /// Whether the adapter is the best one instead of the last one.
+    pub loaded_best: bool,
     /// Numbers that were trained.
     pub trainable_parameters: usize,
     /// Seconds of training, evaluation included.
@@ -34,18 +37,36 @@ impl Summary {
         folder: &Path,
         outcome: TrainOutcome,
         adapter: &Adapter,
-        seconds: f64,
+        (seconds, tokens): (f64, usize),
         rows: (RowCounts, Option<RowCounts>),
     ) -> Self {
         Self {
             output_dir: folder.display().to_string(),
+            loaded_best: false,
             trainable_parameters: adapter.parameters(),
             seconds,
-            tokens_per_s: outcome.tokens as f64 / seconds.max(1e-9),
+            tokens_per_s: tokens as f64 / seconds.max(1e-9),
             outcome,
             train_rows: rows.0,
             eval_rows: rows.1,
         }
+    }
+
+    /// Why it ended early, and which step's adapter was kept.
+    fn chosen(&self) -> String {
+        let early = if self.outcome.stopped_early {
+            ", stopped early"
+        } else {
+            ""
+        };
+        let best = match (self.loaded_best, self.outcome.best) {
+            (true, Some(best)) => format!(
+                ", kept the adapter of step {} (evaluation loss {:.4})",
+                best.step, best.eval_loss
+            ),
+            _ => String::new(),
+        };
+        format!("{early}{best}")
     }
 
     /// A few lines for people.
@@ -54,11 +75,12 @@ impl Summary {
             loss.map_or_else(String::new, |loss| format!(", {name} {loss:.4}"))
         };
         format!(
-            "{} of {} steps{}{}; {} tokens at {:.0} tokens/s\nadapter: {} ({} parameters)",
+            "{} of {} steps{}{}{}; {} tokens at {:.0} tokens/s\nadapter: {} ({} parameters)",
             self.outcome.steps,
             self.outcome.planned_steps,
             loss("loss", self.outcome.loss),
             loss("evaluation loss", self.outcome.eval_loss),
+            self.chosen(),
             self.outcome.tokens,
             self.tokens_per_s,
             self.output_dir,
@@ -85,6 +107,7 @@ impl RowCounts {
 /// The manifest with everything that decides the result.
 pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
     let config = adapter.config();
+    let excluded = config.exclude_modules.as_ref().map(ToString::to_string);
     Manifest::new("train")
         .argument("max_seq_len", args.max_seq_len)
         .argument("epochs", args.epochs)
@@ -92,15 +115,24 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
         .argument("lr", args.lr)
         .argument("lr_schedule", args.lr_schedule.name())
         .argument("warmup_ratio", args.warmup_ratio)
+        .argument("warmup_steps", args.warmup_steps)
+        .argument("decay_steps", args.decay_steps)
+        .argument("loraplus_lr_ratio", args.loraplus_lr_ratio)
         .argument("bs", args.bs)
         .argument("ga", args.ga)
         .argument("weight_decay", args.weight_decay)
         .argument("max_grad_norm", args.max_grad_norm)
         .argument("eval_steps", args.eval_steps)
+        .argument("load_best_model_at_end", args.load_best_model_at_end)
+        .argument("early_stopping_patience", args.early_stopping_patience)
         .argument("lora_r", config.r)
         .argument("lora_alpha", config.lora_alpha)
         .argument("lora_dropout", config.lora_dropout)
         .argument("target_modules", config.target_modules.to_string())
+        .argument("exclude_modules", excluded)
+        .argument("layers_to_transform", config.layers_to_transform.clone())
+        .argument("rank_pattern", pattern(config.rank_pattern.iter()))
+        .argument("alpha_pattern", pattern(config.alpha_pattern.iter()))
         .argument("rslora", config.use_rslora)
         .argument("shuffle", !args.no_shuffle)
         .argument("dtype", format!("{:?}", args.dtype).to_lowercase())
@@ -120,4 +152,10 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
         .argument("date", args.date.map(|date| date.to_string()))
         .argument("compat", args.compat.map(|_| "original"))
         .seed("seed", args.seed)
+}
+
+/// A pattern as its file has it.
+fn pattern<'a, T: Into<Value>>(pairs: impl Iterator<Item = (&'a str, T)>) -> Value {
+    let pairs = pairs.map(|(key, value)| (key.to_owned(), value.into()));
+    Value::Object(pairs.collect())
 }

@@ -1,6 +1,6 @@
 //! An adapter: its config and its two matrices for every site.
 
-use crate::config::LoraConfig;
+use crate::config::{LoraConfig, MOST_LAYERS, Shape};
 use crate::error::LoraError;
 use crate::names::{Factor, Site};
 use crate::rng::Key;
@@ -26,15 +26,17 @@ impl Pair {
     }
 }
 
-/// A LoRA adapter: one [`Pair`] for each target projection of each layer.
+/// A LoRA adapter: one [`Pair`] for each place that its config names.
 ///
-/// Whatever way it came to be, it is complete: layers `0..n` all have exactly the config's targets,
+/// Whatever way it came to be, it is complete: layers `0..n` all have exactly the config's sites,
 /// and every rank is the config's. Iteration is in one fixed order (layer, then projection).
 #[derive(Clone, Debug)]
 pub struct Adapter {
     /// Rank, scale, targets.
     config: LoraConfig,
     pairs: BTreeMap<Site, Pair>,
+    /// Rank and scale of each pair.
+    shapes: BTreeMap<Site, Shape>,
     layers: usize,
 }
 
@@ -59,13 +61,19 @@ impl Adapter {
         let mut a = BTreeMap::new();
         let mut b = BTreeMap::new();
         for ((site, factor), tensor) in tensors {
-            check_membership(&config, site, factor)?;
+            if site.layer >= MOST_LAYERS {
+                return Err(LoraError::UnexpectedTensor {
+                    name: site.tensor_name(factor),
+                    why: format!("no model has {MOST_LAYERS} layers"),
+                });
+            }
+            let shape = expected_shape(&config, site, factor)?;
             let of_factor = match factor {
                 Factor::A => &mut a,
                 Factor::B => &mut b,
             };
             let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-            check_rank(&config, site, factor, &tensor)?;
+            check_rank(shape.rank, site, factor, &tensor)?;
             if of_factor.insert(site, tensor.contiguous()?).is_some() {
                 return Err(LoraError::UnexpectedTensor {
                     name: site.tensor_name(factor),
@@ -73,28 +81,27 @@ impl Adapter {
                 });
             }
         }
-        let layers = a
-            .keys()
-            .chain(b.keys())
-            .map(|s| s.layer.saturating_add(1))
-            .max();
-        let layers = layers.unwrap_or(0);
+        let seen = a.keys().chain(b.keys()).map(|site| site.layer);
+        let named = config.layers_to_transform.iter().flatten().copied();
+        let layers = seen.chain(named).max().map_or(1, |last| last + 1);
         let found = a.len() + b.len();
-        let targets = config.target_modules.len();
+        let shapes = config.sites(layers)?;
+        let expected = 2 * shapes.len();
         let mut pairs = BTreeMap::new();
-        for site in sites(&config, layers.max(1)) {
+        for (site, _) in &shapes {
             let missing = |factor| LoraError::MissingTensor {
                 name: site.tensor_name(factor),
-                expected: layers.max(1).saturating_mul(2 * targets),
+                expected,
                 found,
             };
-            let a = a.remove(&site).ok_or_else(|| missing(Factor::A))?;
-            let b = b.remove(&site).ok_or_else(|| missing(Factor::B))?;
-            pairs.insert(site, Pair { a, b });
+            let a = a.remove(site).ok_or_else(|| missing(Factor::A))?;
+            let b = b.remove(site).ok_or_else(|| missing(Factor::B))?;
+            pairs.insert(*site, Pair { a, b });
         }
         Ok(Self {
             config,
             pairs,
+            shapes: shapes.into_iter().collect(),
             layers,
         })
     }
@@ -110,15 +117,15 @@ impl Adapter {
         let config = config.checked()?;
         let key = Key::new(seed);
         let mut pairs = BTreeMap::new();
-        for site in sites(&config, model.num_hidden_layers) {
+        for (site, Shape { rank, .. }) in config.sites(model.num_hidden_layers)? {
             let (out, inputs) = site.projection.dims(model);
             let key = key.name(&site.tensor_name(Factor::A));
             let bound = 1.0 / (inputs as f64).sqrt();
-            let count = (config.r * inputs) as u64;
+            let count = (rank * inputs) as u64;
             let a: Vec<f32> = (0..count).map(|i| key.uniform(i, bound)).collect();
             let pair = Pair {
-                a: Tensor::from_vec(a, (config.r, inputs), &Device::Cpu)?,
-                b: Tensor::zeros((out, config.r), DType::F32, &Device::Cpu)?,
+                a: Tensor::from_vec(a, (rank, inputs), &Device::Cpu)?,
+                b: Tensor::zeros((out, rank), DType::F32, &Device::Cpu)?,
             };
             pairs.insert(site, pair);
         }
@@ -147,7 +154,12 @@ impl Adapter {
         Ok(())
     }
 
-    /// How many layers it covers.
+    /// What multiplies `B A x` at a site; 0 where there is none.
+    pub fn scale(&self, site: Site) -> f64 {
+        self.shapes.get(&site).map_or(0.0, |shape| shape.scale)
+    }
+
+    /// Up to which layer it reaches: one more than the last that has a tensor.
     pub fn layers(&self) -> usize {
         self.layers
     }
@@ -177,10 +189,8 @@ impl Adapter {
     pub fn check(&self, model: &ModelConfig) -> Result<(), LoraError> {
         for (site, pair) in self.pairs() {
             let (out, inputs) = site.projection.dims(model);
-            let expected = [
-                (Factor::A, [self.config.r, inputs]),
-                (Factor::B, [out, self.config.r]),
-            ];
+            let rank = self.shapes.get(&site).map_or(self.config.r, |s| s.rank);
+            let expected = [(Factor::A, [rank, inputs]), (Factor::B, [out, rank])];
             for (factor, shape) in expected {
                 if pair.factor(factor).dims() != shape {
                     return Err(LoraError::Shape {
@@ -192,44 +202,35 @@ impl Adapter {
                 }
             }
         }
-        if self.layers != model.num_hidden_layers {
+        let layers = model.num_hidden_layers;
+        if self.layers > layers || self.config.sites(layers)?.len() != self.pairs.len() {
             return Err(LoraError::Layers {
                 found: self.layers,
-                expected: model.num_hidden_layers,
+                expected: layers,
             });
         }
         Ok(())
     }
 }
 
-fn sites(config: &LoraConfig, layers: usize) -> impl Iterator<Item = Site> + '_ {
-    (0..layers).flat_map(|layer| {
-        let targets = config.target_modules.iter();
-        targets.map(move |projection| Site::new(layer, projection))
-    })
-}
-
-fn check_membership(config: &LoraConfig, site: Site, factor: Factor) -> Result<(), LoraError> {
-    if config.target_modules.contains(site.projection) {
-        return Ok(());
+/// Rank and scale that the config gives the site of a tensor.
+fn expected_shape(config: &LoraConfig, site: Site, factor: Factor) -> Result<Shape, LoraError> {
+    if let Some(shape) = config.at(site)? {
+        return Ok(shape);
     }
+    let why = if config.target_modules.matches(site)? {
+        "exclude_modules or layers_to_transform of the config leave it out".into()
+    } else {
+        let (name, targets) = (site.projection.name(), &config.target_modules);
+        format!("{name} is not among the config's target_modules ({targets})")
+    };
     Err(LoraError::UnexpectedTensor {
         name: site.tensor_name(factor),
-        why: format!(
-            "{} is not among the config's target_modules ({})",
-            site.projection.name(),
-            config.target_modules
-        ),
+        why,
     })
 }
 
-fn check_rank(
-    config: &LoraConfig,
-    site: Site,
-    factor: Factor,
-    tensor: &Tensor,
-) -> Result<(), LoraError> {
-    let r = config.r;
+fn check_rank(r: usize, site: Site, factor: Factor, tensor: &Tensor) -> Result<(), LoraError> {
     let expected = match (factor, tensor.dims()) {
         (Factor::A, [rank, _]) | (Factor::B, [_, rank]) if *rank == r => return Ok(()),
         (Factor::A, [_, inputs]) => vec![r, *inputs],
@@ -240,6 +241,6 @@ fn check_rank(
         name: site.tensor_name(factor),
         found: tensor.dims().to_vec(),
         expected,
-        from: "r in the adapter's config",
+        from: "r and rank_pattern in the adapter's config",
     })
 }

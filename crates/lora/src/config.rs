@@ -1,18 +1,24 @@
 //! `adapter_config.json`, as PEFT reads and writes it.
 //!
-//! The file has about forty fields. Six of them are ours to use; most others ask for another
-//! method (`DoRA`, per-layer ranks, trained biases, …) and change the arithmetic when they are set.
+//! The file has about forty fields. Ten of them are ours to use; most others ask for another
+//! method (`DoRA`, trained biases, other initialisations, …) and change the arithmetic when set.
 //! Reading past one of those would give wrong answers without a sign, so each is an error that names
 //! the field. Fields that we do not know are skipped, as PEFT does: tensors that such a field would
 //! bring along are still caught by the strict check of the weights.
 
 use crate::error::LoraError;
+use crate::features::refuse_features;
+use crate::modules::{Modules, Overrides};
+use crate::names::Site;
 use crate::target::TargetModules;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// The name of the config file in an adapter's folder.
 pub const CONFIG_FILE: &str = "adapter_config.json";
+
+/// More layers than any model has: a number in a file must not make us count to it.
+pub(crate) const MOST_LAYERS: usize = 1 << 12;
 
 /// What a LoRA adapter is: rank, scale, and where it sits.
 ///
@@ -37,8 +43,16 @@ pub struct LoraConfig {
     pub lora_alpha: f64,
     /// Probability of dropping an input feature of A while training.
     pub lora_dropout: f64,
-    /// The projections that carry an adapter, in every layer.
+    /// The projections that carry an adapter.
     pub target_modules: TargetModules,
+    /// Of those, the ones that do not.
+    pub exclude_modules: Option<Modules>,
+    /// The layers that carry an adapter; all of them where this is not given.
+    pub layers_to_transform: Option<Vec<usize>>,
+    /// Other ranks for some modules.
+    pub rank_pattern: Overrides<usize>,
+    /// Other alphas for some modules.
+    pub alpha_pattern: Overrides<f64>,
     /// Scale by `alpha / sqrt(r)` instead of `alpha / r` (Kalajdzievski 2023).
     pub use_rslora: bool,
     /// The model that the adapter was trained on: hub id or path.
@@ -55,6 +69,10 @@ impl Default for LoraConfig {
             lora_alpha: 32.0,
             lora_dropout: 0.05,
             target_modules: TargetModules::attention(),
+            exclude_modules: None,
+            layers_to_transform: None,
+            rank_pattern: Overrides::default(),
+            alpha_pattern: Overrides::default(),
             use_rslora: false,
             base_model_name_or_path: None,
             revision: None,
@@ -62,108 +80,115 @@ impl Default for LoraConfig {
     }
 }
 
+/// What one module's update is like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape {
+    /// Rows of A, columns of B.
+    pub rank: usize,
+    /// What multiplies `B A x`.
+    pub scale: f64,
+}
+
 impl LoraConfig {
-    /// What multiplies `B A x`: `alpha / r`, or `alpha / sqrt(r)` with `use_rslora`.
+    /// What multiplies `B A x`: `alpha / r`, or `alpha / sqrt(r)` with `use_rslora`. Modules that
+    /// `rank_pattern` or `alpha_pattern` speak of have their own, see [`LoraConfig::at`].
     pub fn scale(&self) -> f64 {
-        let r = self.r as f64;
-        self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
+        self.scale_of(self.r, self.lora_alpha)
+    }
+
+    fn scale_of(&self, rank: usize, alpha: f64) -> f64 {
+        let r = rank as f64;
+        alpha / if self.use_rslora { r.sqrt() } else { r }
+    }
+
+    /// Rank and scale at a site, or nothing where the config puts no adapter.
+    ///
+    /// # Errors
+    /// A regular expression takes too long.
+    pub fn at(&self, site: Site) -> Result<Option<Shape>, LoraError> {
+        let layers = self.layers_to_transform.as_ref();
+        if layers.is_some_and(|layers| !layers.contains(&site.layer)) {
+            return Ok(None);
+        }
+        if let Some(excluded) = &self.exclude_modules
+            && excluded.matches(site)?
+        {
+            return Ok(None);
+        }
+        if !self.target_modules.matches(site)? {
+            return Ok(None);
+        }
+        let path = site.path();
+        let rank = self
+            .rank_pattern
+            .get("rank_pattern", &path)?
+            .unwrap_or(self.r);
+        let alpha = self.alpha_pattern.get("alpha_pattern", &path)?;
+        let scale = self.scale_of(rank, alpha.unwrap_or(self.lora_alpha));
+        Ok(Some(Shape { rank, scale }))
+    }
+
+    /// All sites of so many layers, in a fixed order (layer, then projection), with their shapes.
+    ///
+    /// # Errors
+    /// There is none, or a regular expression takes too long.
+    pub fn sites(&self, layers: usize) -> Result<Vec<(Site, Shape)>, LoraError> {
+        let mut sites = Vec::new();
+        for layer in 0..layers {
+            for projection in smollm_model::Projection::ALL {
+                let site = Site::new(layer, projection);
+                sites.extend(self.at(site)?.map(|shape| (site, shape)));
+            }
+        }
+        if sites.is_empty() {
+            return Err(LoraError::NoSite {
+                targets: self.target_modules.to_string(),
+                layers,
+            });
+        }
+        Ok(sites)
     }
 
     /// The same config, if its numbers make sense.
     ///
     /// # Errors
-    /// A rank of 0, an alpha that is not finite in f32, a dropout outside `[0, 1)`.
+    /// A rank of 0, an alpha that is not finite in f32, a dropout outside `[0, 1)`, layers beside a
+    /// regular expression.
     pub fn checked(self) -> Result<Self, LoraError> {
         let field = |field, found: String, expected| LoraError::Field {
             field,
             found,
             expected,
         };
-        if self.r == 0 {
-            return Err(field("r", "0".into(), "at least 1"));
+        let ranks = self.rank_pattern.iter().map(|(_, r)| ("rank_pattern", r));
+        if let Some((name, _)) = ranks.chain([("r", self.r)]).find(|(_, r)| *r == 0) {
+            return Err(field(name, "0".into(), "at least 1"));
         }
         // The scale meets f32 numbers.
-        if !(self.lora_alpha as f32).is_finite() {
-            let found = self.lora_alpha.to_string();
-            return Err(field("lora_alpha", found, "a finite number of f32"));
+        let alphas = self.alpha_pattern.iter().map(|(_, a)| ("alpha_pattern", a));
+        let bad = alphas
+            .chain([("lora_alpha", self.lora_alpha)])
+            .find(|(_, alpha)| !(*alpha as f32).is_finite());
+        if let Some((name, alpha)) = bad {
+            return Err(field(name, alpha.to_string(), "a finite number of f32"));
         }
         if !(0.0..1.0).contains(&self.lora_dropout) {
             let found = self.lora_dropout.to_string();
             return Err(field("lora_dropout", found, "at least 0 and below 1"));
         }
+        let mut layers = self.layers_to_transform.iter().flatten();
+        if let Some(layer) = layers.find(|layer| **layer >= MOST_LAYERS) {
+            let found = layer.to_string();
+            return Err(field("layers_to_transform", found, "layers below 4096"));
+        }
+        if self.layers_to_transform.is_some() && self.target_modules.is_regex() {
+            let found = format!("{:?}", self.layers_to_transform.unwrap_or_default());
+            let expected =
+                "null beside a regular expression in target_modules, which can name layers itself";
+            return Err(field("layers_to_transform", found, expected));
+        }
         Ok(self)
     }
-}
-
-/// What an optional feature's field must be for the feature to be off.
-enum Off {
-    /// Absent, `null`, `false`, or empty.
-    Empty,
-    /// Absent, `null`, or one of these.
-    OneOf(&'static [&'static str]),
-}
-
-/// Every field of PEFT 0.21.2 that changes the arithmetic, the base weights or the set of tensors.
-const FEATURES: &[(&str, Off)] = &[
-    ("alora_invocation_tokens", Off::Empty),
-    ("alpha_pattern", Off::Empty),
-    ("arrow_config", Off::Empty),
-    ("bias", Off::OneOf(&["\"none\""])),
-    ("corda_config", Off::Empty),
-    ("eva_config", Off::Empty),
-    ("exclude_modules", Off::Empty),
-    ("fan_in_fan_out", Off::Empty),
-    // PiSSA, OLoRA, CorDA and LoftQ also rewrite the base weights.
-    (
-        "init_lora_weights",
-        Off::OneOf(&["true", "false", "\"gaussian\""]),
-    ),
-    ("kasa_config", Off::Empty),
-    ("layer_replication", Off::Empty),
-    ("layers_pattern", Off::Empty),
-    ("layers_to_transform", Off::Empty),
-    ("loftq_config", Off::Empty),
-    ("lora_bias", Off::Empty),
-    ("lora_ga_config", Off::Empty),
-    ("megatron_config", Off::Empty),
-    ("modules_to_save", Off::Empty),
-    ("monteclora_config", Off::Empty),
-    ("rank_pattern", Off::Empty),
-    ("target_parameters", Off::Empty),
-    ("task_type", Off::OneOf(&["\"CAUSAL_LM\""])),
-    ("trainable_token_indices", Off::Empty),
-    ("use_bdlora", Off::Empty),
-    ("use_dora", Off::Empty),
-    ("use_qalora", Off::Empty),
-    ("velora_config", Off::Empty),
-];
-
-fn refuse_features(fields: &Map<String, Value>) -> Result<(), LoraError> {
-    for (name, off) in FEATURES {
-        let Some(value) = fields.get(*name) else {
-            continue;
-        };
-        let is_off = match (value, off) {
-            (Value::Null, _) | (Value::Bool(false), Off::Empty) => true,
-            (Value::Array(list), Off::Empty) => list.is_empty(),
-            (Value::Object(map), Off::Empty) => map.is_empty(),
-            (value, Off::OneOf(texts)) => texts.contains(&value.to_string().as_str()),
-            _ => false,
-        };
-        if !is_off {
-            return Err(LoraError::Unsupported {
-                field: (*name).to_string(),
-                found: value.to_string(),
-                expected: match (*name, off) {
-                    ("bias", _) => "\"none\"",
-                    ("task_type", _) => "\"CAUSAL_LM\" or null",
-                    (_, Off::OneOf(_)) => "true, false or \"gaussian\"",
-                    (_, Off::Empty) => "null, false or empty",
-                },
-            });
-        }
-    }
-    Ok(())
 }
 
 /// A field through `get`: its default when absent or null, an error when of another type.
@@ -185,6 +210,25 @@ fn field<T>(
     }
 }
 
+/// `rank_pattern` and `alpha_pattern`: an object whose keys are regular expressions.
+fn overrides<T: Copy>(
+    fields: &Map<String, Value>,
+    name: &'static str,
+    get: impl Fn(&Value) -> Option<T>,
+) -> Result<Overrides<T>, LoraError> {
+    let expected = "an object of regular expressions and numbers";
+    let empty = Some(Vec::new());
+    let pairs = field(fields, name, expected, empty, |value| {
+        let pairs = value.as_object()?.iter();
+        let pairs = pairs.map(|(key, value)| Some((key.clone(), get(value)?)));
+        pairs.collect::<Option<Vec<_>>>()
+    })?;
+    Overrides::new(
+        name,
+        pairs.iter().map(|(key, value)| (key.as_str(), *value)),
+    )
+}
+
 impl TryFrom<Map<String, Value>> for LoraConfig {
     type Error = LoraError;
 
@@ -202,6 +246,14 @@ impl TryFrom<Map<String, Value>> for LoraConfig {
         }
         refuse_features(&fields)?;
         let whole = |v: &Value| v.as_u64().and_then(|r| usize::try_from(r).ok());
+        // A number or a list; an empty list is none given, as in PEFT.
+        let layers = |v: &Value| {
+            let list = match v {
+                Value::Array(list) => list.iter().map(whole).collect::<Option<Vec<_>>>()?,
+                one => vec![whole(one)?],
+            };
+            Some(Some(list).filter(|list| !list.is_empty()))
+        };
         Self {
             r: field(&fields, "r", "a positive integer", Some(8), whole)?,
             lora_alpha: field(&fields, "lora_alpha", "a number", Some(8.0), Value::as_f64)?,
@@ -213,6 +265,16 @@ impl TryFrom<Map<String, Value>> for LoraConfig {
                 Value::as_f64,
             )?,
             target_modules: TargetModules::from_json(fields.get("target_modules"))?,
+            exclude_modules: Modules::from_json(fields.get("exclude_modules"))?,
+            layers_to_transform: field(
+                &fields,
+                "layers_to_transform",
+                "null, a layer, or a list of layers",
+                Some(None),
+                layers,
+            )?,
+            rank_pattern: overrides(&fields, "rank_pattern", whole)?,
+            alpha_pattern: overrides(&fields, "alpha_pattern", Value::as_f64)?,
             use_rslora: field(
                 &fields,
                 "use_rslora",
@@ -246,34 +308,42 @@ impl From<LoraConfig> for Map<String, Value> {
     /// Sorted by name, as PEFT writes it, with the fields that PEFT has had since LoRA-only days;
     /// it fills in the rest.
     fn from(config: LoraConfig) -> Self {
+        let alphas = config.alpha_pattern.iter();
+        let alphas: Map<_, _> = alphas.map(|(k, a)| (k.to_owned(), number(a))).collect();
+        let ranks = config.rank_pattern.iter();
+        let ranks: Map<_, _> = ranks.map(|(k, r)| (k.to_owned(), json!(r))).collect();
+        let excluded = config.exclude_modules.as_ref().map(Modules::to_json);
+        let excluded = excluded.map(|value| ("exclude_modules", value));
         let fields = [
-            ("alpha_pattern", json!({})),
+            ("alpha_pattern", Value::Object(alphas)),
             ("auto_mapping", Value::Null),
             (
                 "base_model_name_or_path",
                 json!(config.base_model_name_or_path),
             ),
             ("bias", json!("none")),
+        ]
+        .into_iter()
+        // PEFT has not always had this one.
+        .chain(excluded)
+        .chain([
             ("fan_in_fan_out", json!(false)),
             ("inference_mode", json!(true)),
             ("init_lora_weights", json!(true)),
             ("layers_pattern", Value::Null),
-            ("layers_to_transform", Value::Null),
+            ("layers_to_transform", json!(config.layers_to_transform)),
             ("lora_alpha", number(config.lora_alpha)),
             ("lora_dropout", json!(config.lora_dropout)),
             ("modules_to_save", Value::Null),
             ("peft_type", json!("LORA")),
             ("r", json!(config.r)),
-            ("rank_pattern", json!({})),
+            ("rank_pattern", Value::Object(ranks)),
             ("revision", json!(config.revision)),
             ("target_modules", config.target_modules.to_json()),
             ("task_type", json!("CAUSAL_LM")),
             ("use_dora", json!(false)),
             ("use_rslora", json!(config.use_rslora)),
-        ];
-        fields
-            .into_iter()
-            .map(|(k, v)| (k.to_string(), v))
-            .collect()
+        ]);
+        fields.map(|(k, v)| (k.to_string(), v)).collect()
     }
 }

@@ -91,7 +91,6 @@ impl Engine<'_> {
 
 /// The values of all variables, by site.
 struct Matrices<'a> {
-    scale: f64,
     dropout: f32,
     sites: Vec<SiteMatrices<'a>>,
 }
@@ -99,6 +98,7 @@ struct Matrices<'a> {
 struct SiteMatrices<'a> {
     site: Site,
     rank: usize,
+    scale: f64,
     vars: [&'a Var; 2],
     a: Vec<f32>,
     b: Vec<f32>,
@@ -118,13 +118,13 @@ impl<'a> Matrices<'a> {
             sites.push(SiteMatrices {
                 site,
                 rank: a.dim(0)?,
+                scale: trainable.scale(site),
                 vars: [a, b],
                 a: a.flatten_all()?.to_vec1()?,
                 b: b.flatten_all()?.to_vec1()?,
             });
         }
         Ok(Self {
-            scale: trainable.config().scale(),
             dropout: trainable.config().lora_dropout as f32,
             sites,
         })
@@ -137,7 +137,7 @@ impl<'a> Matrices<'a> {
                 layer: at.site.layer,
                 projection: at.site.projection,
                 rank: at.rank,
-                scale: self.scale,
+                scale: at.scale,
                 dropout: self.dropout,
                 a: &at.a,
                 b: &at.b,

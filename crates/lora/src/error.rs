@@ -69,11 +69,33 @@ pub enum LoraError {
     },
     /// A name that is none of the seven projections.
     #[error(
-        "unknown target module `{name}`; known: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, or all-linear for all of them"
+        "unknown target module `{name}`; known: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, \
+         or all-linear for all of them, or the end of a module's path, or a regular expression for whole paths"
     )]
     Target {
         /// The name.
         name: String,
+    },
+    /// A regular expression that cannot be read, or that takes too long.
+    #[error("adapter config field `{field}`: the regular expression `{text}`: {source}")]
+    Regex {
+        /// The field.
+        field: &'static str,
+        /// The expression.
+        text: String,
+        /// What is wrong with it.
+        source: Box<fancy_regex::Error>,
+    },
+    /// The config selects nothing.
+    #[error(
+        "the adapter has no place in the model: target_modules `{targets}`, less exclude_modules and \
+         within layers_to_transform, selects no projection of {layers} layers"
+    )]
+    NoSite {
+        /// The targets.
+        targets: String,
+        /// How many layers were looked at.
+        layers: usize,
     },
     /// A tensor that the config promises is not there.
     #[error("tensor `{name}` is missing (expected {expected} tensors, found {found})")]
@@ -186,12 +208,107 @@ pub enum TrainError {
         /// The tensor.
         name: String,
     },
+    /// The optimiser's memory does not belong to these variables.
+    #[error(
+        "the optimiser's moments of `{name}`: {why}; resume with the adapter they were saved with"
+    )]
+    Moments {
+        /// The tensor.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A state to go on from that does not belong to this run.
+    #[error("cannot go on after step {steps}: this run has {planned} steps; {remedy}")]
+    Beyond {
+        /// Steps that the state has behind it.
+        steps: usize,
+        /// Steps of the run.
+        planned: usize,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// An operation on tensors failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
     /// The model refused.
     #[error(transparent)]
     Model(#[from] smollm_model::ModelError),
+    /// The adapter refused.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
+}
+
+/// A checkpoint that cannot be written, read, or gone on from.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A file or folder could not be read, written or removed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The state's file is not what we write.
+    #[error("{}: not a trainer state: {source}; go on from another checkpoint", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where the text goes wrong.
+        source: serde_json::Error,
+    },
+    /// The state was written by another version.
+    #[error(
+        "{}: format {found}, expected {expected}; go on with the version that wrote it",
+        path.display()
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// A file is no longer what was saved.
+    #[error(
+        "{}: not the file that was saved (its SHA-256 differs); copy it again or go on from another checkpoint",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The optimiser's file is not a whole safetensors file.
+    #[error("{}: not a whole safetensors file: {source}", path.display())]
+    SafeTensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: safetensors::SafeTensorError,
+    },
+    /// The optimiser's file contradicts itself.
+    #[error("{}: the file is damaged ({reason}); go on from another checkpoint", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The run that was saved had other settings.
+    #[error(
+        "{}: {changes}; go on with the same settings, or start anew",
+        path.display()
+    )]
+    Settings {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The settings that differ.
+        fields: Vec<String>,
+        /// Each of them with what it was and what it is.
+        changes: String,
+    },
     /// The adapter refused.
     #[error(transparent)]
     Lora(#[from] LoraError),

@@ -1,5 +1,6 @@
 //! What a training run tells its caller while it goes on.
 
+use crate::state::{Best, Snapshot};
 use serde::{Deserialize, Serialize};
 
 /// One update. Serialises to a line of `train_log.jsonl`.
@@ -28,6 +29,8 @@ pub struct EvalRecord {
     pub step: usize,
     /// Mean negative log-likelihood over all supervised tokens of the evaluation rows.
     pub eval_loss: f64,
+    /// `exp(eval_loss)`: among how many equally likely tokens the model hesitates, on average.
+    pub perplexity: f64,
     /// Tokens in that mean.
     pub eval_tokens: usize,
 }
@@ -45,6 +48,8 @@ pub enum TrainEvent {
     Step(StepRecord),
     /// The evaluation rows were scored.
     Eval(EvalRecord),
+    /// A checkpoint is due (`save_steps`, or a new best one): all that it takes to go on from here.
+    Checkpoint(Box<Snapshot>),
 }
 
 /// How a run ended.
@@ -54,12 +59,17 @@ pub struct TrainOutcome {
     pub steps: usize,
     /// Updates planned.
     pub planned_steps: usize,
-    /// Whether everything planned was done; otherwise the callback ended the run.
+    /// Whether everything planned was done, or ended early as planned; otherwise the callback ended
+    /// the run.
     pub complete: bool,
+    /// Whether it ended because evaluations no longer got better (`early_stopping_patience`).
+    pub stopped_early: bool,
     /// Loss of the last update's window.
     pub loss: Option<f64>,
     /// The last evaluation.
     pub eval_loss: Option<f64>,
+    /// The best evaluation, and the update after which it was made.
+    pub best: Option<Best>,
     /// Tokens trained on, rows counted each time they were used.
     pub tokens: usize,
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 
 /// Much more than a config needs. As a tree it takes up to fifty times its bytes.
-const CONFIG_BYTES: u64 = 1 << 20;
+pub(crate) const CONFIG_BYTES: u64 = 1 << 20;
 
 impl LoraConfig {
     /// Reads an `adapter_config.json`.
@@ -141,7 +141,7 @@ fn read_tensor(name: &str, view: &TensorView<'_>) -> Result<Tensor, LoraError> {
 }
 
 /// The bytes of a file that may be a link to anything: a device has no end, a pipe waits.
-fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>, LoraError> {
+pub(crate) fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>, LoraError> {
     let io = |source| LoraError::Io {
         path: path.into(),
         source,
@@ -160,7 +160,7 @@ fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>, LoraError> {
     })
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), LoraError> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), LoraError> {
     let io = |source| LoraError::Io {
         path: PathBuf::from(path),
         source,

@@ -9,12 +9,11 @@ use smollm_model::{Llama, LowRank, Projection};
 impl Adapter {
     /// The updates of all sites, without dropout, in a fixed order.
     pub fn updates(&self) -> impl Iterator<Item = (usize, Projection, LowRank)> {
-        let scale = self.config().scale();
-        self.pairs().map(move |(site, pair)| {
+        self.pairs().map(|(site, pair)| {
             let update = LowRank {
                 a: pair.a.clone(),
                 b: pair.b.clone(),
-                scale,
+                scale: self.scale(site),
                 dropout: 0.0,
             };
             (site.layer, site.projection, update)
@@ -36,7 +35,7 @@ impl Adapter {
             linear.low_rank = Some(LowRank {
                 a: pair.a.to_device(&device)?,
                 b: pair.b.to_device(&device)?,
-                scale: self.config().scale(),
+                scale: self.scale(site),
                 dropout: 0.0,
             });
         }
@@ -57,7 +56,7 @@ impl Adapter {
             let weight = &model.linear(site.layer, site.projection).weight;
             let device = weight.device();
             let (a, b) = (pair.a.to_device(device)?, pair.b.to_device(device)?);
-            let update = (b.matmul(&a)? * self.config().scale())?;
+            let update = (b.matmul(&a)? * self.scale(site))?;
             let sum = (weight.to_dtype(DType::F32)? + update)?;
             merged.push((site, sum.to_dtype(weight.dtype())?));
         }

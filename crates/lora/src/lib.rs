@@ -51,40 +51,51 @@
 
 #![forbid(unsafe_code)]
 
+mod adamw;
 mod adapter;
+mod checkpoint;
 mod config;
 mod engine;
 mod error;
 mod events;
+mod features;
 mod files;
 #[cfg(test)]
 mod golden_tests;
 mod gradients;
 mod inject;
+mod modules;
 mod names;
 mod plan;
+mod record;
 mod rng;
 mod sample;
 mod schedule;
 mod settings;
+mod state;
 mod target;
 mod train;
 mod trainable;
 
+pub use adamw::{AdamW, AdamWConfig, Moments};
 pub use adapter::{Adapter, Pair};
 pub use chat_prompt::Batching;
-pub use config::{CONFIG_FILE, LoraConfig};
+pub use checkpoint::{Checkpoint, CheckpointFolder, OPTIMIZER_FILE, STATE_FILE};
+pub use config::{CONFIG_FILE, LoraConfig, Shape};
 pub use engine::Engine;
-pub use error::{LoraError, TrainError};
+pub use error::{CheckpointError, LoraError, TrainError};
 pub use events::{EvalRecord, StepRecord, TrainEvent, TrainOutcome};
 pub use files::WEIGHTS_FILE;
 pub use inject::{Merged, detach};
+pub use modules::{Modules, Overrides};
 pub use names::{Factor, Site};
+pub use record::{Settings, VERSION, fingerprint};
 pub use sample::Sample;
 pub use schedule::{LearningRate, Schedule};
 pub use settings::TrainConfig;
 /// The model that an adapter changes.
 pub use smollm_model;
+pub use state::{Best, Progress, Snapshot, TrainState};
 pub use target::TargetModules;
-pub use train::{evaluate, planned_steps, train};
+pub use train::{evaluate, planned_steps, train, train_from};
 pub use trainable::Trainable;

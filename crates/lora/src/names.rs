@@ -26,6 +26,16 @@ impl Site {
         Self { layer, projection }
     }
 
+    /// The module's path in the base model, by which PEFT selects it.
+    ///
+    /// ```
+    /// let site = lora::Site::new(3, smollm_model::Projection::Q);
+    /// assert_eq!(site.path(), "model.layers.3.self_attn.q_proj");
+    /// ```
+    pub fn path(self) -> String {
+        format!("model.layers.{}.{}", self.layer, self.projection.path())
+    }
+
     /// PEFT's name of a factor's tensor.
     ///
     /// ```

@@ -48,10 +48,16 @@ impl Plan {
         (epochs * self.windows_per_epoch() as f64).ceil() as usize
     }
 
+    /// Epoch and window within it of update `index`, counted from 0 over all epochs.
+    pub(crate) fn position(&self, index: usize) -> (usize, usize) {
+        let windows = self.windows_per_epoch();
+        (index / windows, index % windows)
+    }
+
     /// The micro-batches of update `index`, counted from 0 over all epochs.
     pub(crate) fn window(&self, index: usize) -> Vec<MicroBatch> {
-        let epoch = index / self.windows_per_epoch();
-        let first = (index % self.windows_per_epoch()) * self.accumulation;
+        let (epoch, window) = self.position(index);
+        let first = window * self.accumulation;
         let batches = self.epoch(epoch).into_iter();
         batches.skip(first).take(self.accumulation).collect()
     }

@@ -3,7 +3,9 @@
 use chat_prompt::Batching;
 
 use crate::error::TrainError;
-use crate::schedule::Schedule;
+use crate::names::{Factor, Site};
+use crate::sample::Sample;
+use crate::schedule::{LearningRate, Schedule};
 
 /// How to train. The defaults are the original's.
 #[derive(Clone, Debug)]
@@ -22,6 +24,12 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// The part of all updates that warms up.
     pub warmup_ratio: f64,
+    /// Updates that warm up, whatever `warmup_ratio` says.
+    pub warmup_steps: Option<usize>,
+    /// Updates in which [`Schedule::WarmupStableDecay`] falls; a tenth of all if not given.
+    pub decay_steps: Option<usize>,
+    /// LoRA+ (Hayou et al. 2024): B learns with so many times the rate of A.
+    pub loraplus_lr_ratio: Option<f64>,
     /// Decoupled weight decay.
     pub weight_decay: f64,
     /// Gradients are scaled down to this global norm; 0 leaves them alone.
@@ -35,6 +43,13 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Evaluate after every so many updates; at the end in any case, if there are rows for it.
     pub eval_steps: Option<usize>,
+    /// Report a checkpoint after every so many updates.
+    pub save_steps: Option<usize>,
+    /// Report a checkpoint after every evaluation that is the best so far, too, so that the caller
+    /// can put the best adapter in the place of the last one.
+    pub load_best_model_at_end: bool,
+    /// End the run when so many evaluations in a row were not better than the best.
+    pub early_stopping_patience: Option<usize>,
 }
 
 impl Default for TrainConfig {
@@ -47,24 +62,67 @@ impl Default for TrainConfig {
             learning_rate: 2e-4,
             schedule: Schedule::Cosine,
             warmup_ratio: 0.03,
+            warmup_steps: None,
+            decay_steps: None,
+            loraplus_lr_ratio: None,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
             batching: Batching::Shuffled,
             shuffle: true,
             seed: 42,
             eval_steps: None,
+            save_steps: None,
+            load_best_model_at_end: false,
+            early_stopping_patience: None,
         }
     }
 }
 
 impl TrainConfig {
+    /// The learning rate of every one of `total` updates.
+    pub fn learning_rates(&self, total: usize) -> LearningRate {
+        let rates = LearningRate::new(self.learning_rate, self.schedule, self.warmup_ratio, total);
+        rates
+            .warming_up(self.warmup_steps)
+            .decaying(self.decay_steps)
+    }
+
+    /// What multiplies the learning rate of a tensor with one of PEFT's names: LoRA+'s ratio for B.
+    pub fn rate_factor(&self, name: &str) -> f64 {
+        let is_b = || matches!(Site::parse(name), Some((_, Factor::B)));
+        let ratio = self.loraplus_lr_ratio.filter(|_| is_b());
+        ratio.unwrap_or(1.0)
+    }
+
+    /// Checks that what needs evaluations has rows for them.
+    pub(crate) fn check_with(&self, eval_rows: &[Sample]) -> Result<(), TrainError> {
+        let needs = [
+            (
+                "early stopping patience",
+                self.early_stopping_patience.is_some(),
+            ),
+            ("load best model at end", self.load_best_model_at_end),
+        ];
+        match needs
+            .into_iter()
+            .find(|(_, asked)| *asked && eval_rows.is_empty())
+        {
+            None => Ok(()),
+            Some((name, _)) => Err(TrainError::Setting {
+                name,
+                found: "set without evaluation rows".into(),
+                expected: "rows to evaluate on",
+            }),
+        }
+    }
+
     /// Checks each setting and their combination.
     ///
     /// # Errors
     /// The first setting that makes no sense.
     pub fn check(&self) -> Result<(), TrainError> {
         let positive = "a positive integer";
-        let settings: [(&'static str, f64, bool, &'static str); 9] = [
+        let settings: [(&'static str, f64, bool, &'static str); 13] = [
             (
                 "epochs",
                 self.epochs,
@@ -88,6 +146,14 @@ impl TrainConfig {
                 self.eval_steps.unwrap_or(1),
                 positive,
             ),
+            count("save steps", self.save_steps.unwrap_or(1), positive),
+            count("decay steps", self.decay_steps.unwrap_or(1), positive),
+            count(
+                "early stopping patience",
+                self.early_stopping_patience.unwrap_or(1),
+                positive,
+            ),
+            not_negative("LoRA+ ratio", self.loraplus_lr_ratio.unwrap_or(1.0)),
         ];
         match settings.into_iter().find(|(_, _, ok, _)| !ok) {
             None if !self.shuffle && self.batching != Batching::Shuffled => {

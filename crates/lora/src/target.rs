@@ -1,94 +1,119 @@
-//! Which of a block's seven projections carry an adapter.
+//! Which projections carry an adapter.
 
 use crate::error::LoraError;
+use crate::modules::{Pattern, ends_in, looks_like_a_regex};
+use crate::names::Site;
 use serde_json::Value;
 use smollm_model::Projection;
 use std::fmt;
 use std::str::FromStr;
 
-/// A non-empty set of projections, in the order of [`Projection::ALL`].
+const FIELD: &str = "target_modules";
+
+/// PEFT's `target_modules`: projections by name, modules by the end of their path, or a regular
+/// expression that must match a module's whole path.
 ///
-/// Written as names separated by commas, or `all-linear` for all seven. (PEFT's `all-linear` means
-/// the same: every linear layer but the output head.)
+/// Written as names separated by commas, as `all-linear` for all seven projections (PEFT's
+/// `all-linear` means the same: every linear layer but the output head), or as the expression.
 ///
 /// ```
-/// use lora::TargetModules;
+/// use lora::{Site, TargetModules};
+/// use smollm_model::Projection;
 ///
 /// let targets: TargetModules = "v_proj, q_proj".parse()?;
 /// assert_eq!(targets.to_string(), "q_proj,v_proj");
-/// assert_eq!("all-linear".parse::<TargetModules>()?.len(), 7);
+/// let odd: TargetModules = r".*layers\.\d*[13579]\..*_proj".parse()?;
+/// assert!(odd.matches(Site::new(13, Projection::Up))?);
+/// assert!(!odd.matches(Site::new(2, Projection::Up))?);
 /// # Ok::<(), lora::LoraError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetModules(Vec<Projection>);
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetModules(Kind);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    /// Non-empty, in the order of [`Projection::ALL`].
+    Projections(Vec<Projection>),
+    /// Non-empty; each is the end of some module's path.
+    Endings(Vec<String>),
+    Whole(Pattern),
+}
 
 impl TargetModules {
     /// All seven projections.
     pub fn all_linear() -> Self {
-        Self(Projection::ALL.to_vec())
+        Self(Kind::Projections(Projection::ALL.to_vec()))
     }
 
     /// The four projections of attention.
     pub fn attention() -> Self {
-        Self(vec![
-            Projection::Q,
-            Projection::K,
-            Projection::V,
-            Projection::O,
-        ])
+        let all = [Projection::Q, Projection::K, Projection::V, Projection::O];
+        Self(Kind::Projections(all.to_vec()))
     }
 
-    /// The set with these names.
+    /// Modules by name, or by the end of their path.
     ///
     /// # Errors
-    /// An unknown name, or none at all.
+    /// A name that no module has, or none at all.
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, LoraError> {
-        let mut wanted = [false; Projection::ALL.len()];
-        for name in names {
-            let place = Projection::ALL.iter().position(|p| p.name() == name);
-            let place = place.ok_or_else(|| LoraError::Target { name: name.into() })?;
-            wanted[place] = true;
+        let names: Vec<&str> = names.into_iter().collect();
+        let unknown = |name: &str| LoraError::Target { name: name.into() };
+        if names.is_empty() {
+            return Err(unknown(""));
         }
-        let chosen: Vec<_> = Projection::ALL
-            .into_iter()
-            .zip(wanted)
-            .filter_map(|(projection, wanted)| wanted.then_some(projection))
-            .collect();
-        if chosen.is_empty() {
-            return Err(LoraError::Target {
-                name: String::new(),
-            });
+        if let Some(name) = names.iter().find(|name| !may_be_an_ending(name)) {
+            return Err(unknown(name));
         }
-        Ok(Self(chosen))
+        let named = |p: &Projection| names.contains(&p.name());
+        if names.iter().all(|n| Projection::from_name(n).is_some()) {
+            let chosen = Projection::ALL.into_iter().filter(named);
+            return Ok(Self(Kind::Projections(chosen.collect())));
+        }
+        let names = names.into_iter().map(str::to_owned);
+        Ok(Self(Kind::Endings(names.collect())))
     }
 
-    /// The projections, in the order of [`Projection::ALL`].
-    pub fn iter(&self) -> impl Iterator<Item = Projection> + '_ {
-        self.0.iter().copied()
+    /// The modules whose whole path a regular expression matches.
+    ///
+    /// # Errors
+    /// It is no regular expression.
+    pub fn matching(text: &str) -> Result<Self, LoraError> {
+        Ok(Self(Kind::Whole(Pattern::whole(FIELD, text)?)))
     }
 
-    /// Whether a projection is in the set.
-    pub fn contains(&self, projection: Projection) -> bool {
-        self.0.contains(&projection)
+    /// Whether a module is a target.
+    ///
+    /// # Errors
+    /// The regular expression takes too long on this path.
+    pub fn matches(&self, site: Site) -> Result<bool, LoraError> {
+        match &self.0 {
+            Kind::Projections(all) => Ok(all.contains(&site.projection)),
+            Kind::Endings(names) => {
+                let path = site.path();
+                Ok(names.iter().any(|name| ends_in(&path, name)))
+            }
+            Kind::Whole(pattern) => pattern.matches(FIELD, &site.path()),
+        }
     }
 
-    /// How many projections there are.
-    #[expect(clippy::len_without_is_empty, reason = "never empty")]
-    pub fn len(&self) -> usize {
-        self.0.len()
+    /// Whether it is a regular expression, which PEFT does not combine with `layers_to_transform`.
+    pub(crate) fn is_regex(&self) -> bool {
+        matches!(self.0, Kind::Whole(_))
     }
 
     pub(crate) fn from_json(value: Option<&Value>) -> Result<Self, LoraError> {
-        const EXPECTED: &str = "a list of projection names, or \"all-linear\"";
         let refuse = |value: Option<&Value>| LoraError::Field {
-            field: "target_modules",
+            field: FIELD,
             found: value.map_or_else(|| "missing".into(), ToString::to_string),
-            expected: EXPECTED,
+            expected: "a list of names, \"all-linear\", or a regular expression",
         };
         match value {
             Some(Value::String(text)) if text == "all-linear" => Ok(Self::all_linear()),
-            // Any other string is a regular expression to PEFT; a bare name is the one we can honour.
-            Some(Value::String(text)) => Self::from_names([text.as_str()]),
+            // To PEFT a bare name is an expression that matches nothing; what is meant is clear.
+            Some(Value::String(text)) if !looks_like_a_regex(text) => {
+                Self::from_names([text.as_str()])
+            }
+            Some(Value::String(text)) => Self::matching(text),
             Some(Value::Array(names)) => {
                 let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
                 Self::from_names(names.ok_or_else(|| refuse(value))?)
@@ -98,8 +123,20 @@ impl TargetModules {
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        self.iter().map(|p| Value::from(p.name())).collect()
+        match &self.0 {
+            Kind::Projections(all) => all.iter().map(|p| Value::from(p.name())).collect(),
+            Kind::Endings(names) => names.iter().map(|n| Value::from(n.as_str())).collect(),
+            Kind::Whole(pattern) => Value::from(pattern.text()),
+        }
     }
+}
+
+/// Whether some layer has a module whose path ends in this name.
+fn may_be_an_ending(name: &str) -> bool {
+    let mut numbers = name.split('.').filter_map(|part| part.parse().ok());
+    let layer = numbers.next_back().unwrap_or(0);
+    let mut sites = Projection::ALL.into_iter().map(|p| Site::new(layer, p));
+    sites.any(|site| ends_in(&site.path(), name))
 }
 
 impl FromStr for TargetModules {
@@ -108,6 +145,7 @@ impl FromStr for TargetModules {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.trim() {
             "all-linear" => Ok(Self::all_linear()),
+            text if looks_like_a_regex(text) => Self::matching(text),
             list => Self::from_names(list.split(',').map(str::trim)),
         }
     }
@@ -115,7 +153,13 @@ impl FromStr for TargetModules {
 
 impl fmt::Display for TargetModules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.iter().map(Projection::name).collect();
-        f.write_str(&names.join(","))
+        match &self.0 {
+            Kind::Projections(all) => {
+                let names: Vec<_> = all.iter().map(|p| p.name()).collect();
+                f.write_str(&names.join(","))
+            }
+            Kind::Endings(names) => f.write_str(&names.join(",")),
+            Kind::Whole(pattern) => f.write_str(pattern.text()),
+        }
     }
 }

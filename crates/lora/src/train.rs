@@ -7,12 +7,12 @@ use crate::gradients::Gradients;
 use crate::plan::{MicroBatch, Plan};
 use crate::rng::Key;
 use crate::sample::{Packed, Sample, check_all};
-use crate::schedule::LearningRate;
 use crate::settings::TrainConfig;
+use crate::state::{Snapshot, TrainState};
 use crate::trainable::{Trainable, without_graph};
 use candle_core::backprop::GradStore;
-use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use smollm_model::{Llama, Mode};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -22,9 +22,9 @@ type OnEvent<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
 /// [`Trainable::beside`] made for a [`TrainingLlama`](smollm_model::TrainingLlama).
 ///
 /// For each update: the gradients of `sum of NLL / supervised tokens` over the whole window, clipped
-/// by their global norm, then AdamW (betas 0.9 and 0.999, eps 1e-8). The split into micro-batches
-/// changes memory and speed, not the result. `on_event` hears of every micro-batch, update and
-/// evaluation, and may end the run.
+/// by their global norm, then [`crate::AdamW`] (betas 0.9 and 0.999, eps 1e-8). The split into
+/// micro-batches changes memory and speed, not the result. `on_event` hears of every micro-batch,
+/// update, evaluation and checkpoint, and may end the run.
 ///
 /// # Errors
 /// A setting out of range, a row that cannot be trained on, a loss or gradient that is not finite
@@ -37,28 +37,61 @@ pub fn train<'a>(
     config: &TrainConfig,
     on_event: OnEvent<'_>,
 ) -> Result<TrainOutcome, TrainError> {
-    let planned_steps = planned_steps(rows, config)?;
+    let mut state = TrainState::new(trainable, config);
+    let engine: Engine<'_> = model.into();
+    train_from(
+        engine, trainable, &mut state, rows, eval_rows, config, on_event,
+    )
+}
+
+/// As [`train`], from a state on: that of a new run, or the one that a [`Snapshot`] kept. With the
+/// snapshot's adapter, the same rows and the same settings, what comes out has the bytes of a run
+/// that never stopped. Afterwards `state` is that of the last whole step, whatever ended the run.
+///
+/// # Errors
+/// As [`train`]; also a state that is further than the run is long.
+pub fn train_from<'a>(
+    model: impl Into<Engine<'a>>,
+    trainable: &'a Trainable,
+    state: &'a mut TrainState,
+    rows: &'a [Sample],
+    eval_rows: &'a [Sample],
+    config: &'a TrainConfig,
+    on_event: OnEvent<'_>,
+) -> Result<TrainOutcome, TrainError> {
+    let total = planned_steps(rows, config)?;
     let engine = model.into();
     check_all("training", rows, engine.config())?;
     check_all("evaluation", eval_rows, engine.config())?;
+    config.check_with(eval_rows)?;
+    let steps = state.progress.steps;
+    if steps > total {
+        return Err(TrainError::Beyond {
+            steps,
+            planned: total,
+            remedy: "resume with the settings it was saved with",
+        });
+    }
     let mut run = Run {
         trainable,
         engine,
         rows,
         eval_rows,
         config,
-        optimizer: optimizer(trainable, config)?,
+        state,
     };
-    let mut outcome = TrainOutcome {
-        steps: 0,
-        planned_steps,
-        complete: false,
-        loss: None,
-        eval_loss: None,
-        tokens: 0,
-    };
-    let _stopped_or_done = run.all_steps(&mut outcome, on_event)?;
-    Ok(outcome)
+    let ended = run.all_steps(total, on_event)?;
+    let progress = run.state.progress.clone();
+    Ok(TrainOutcome {
+        steps: progress.steps,
+        planned_steps: total,
+        complete: ended != Ended::Stopped,
+        stopped_early: ended == Ended::Early,
+        loss: progress.loss,
+        eval_loss: progress.eval_loss,
+        best: progress.best,
+        tokens: progress.tokens,
+    })
 }
 
 /// How many updates [`train`] will make for these rows.
@@ -100,18 +133,6 @@ fn plan(rows: &[Sample], config: &TrainConfig) -> Plan {
     Plan::new(rows.iter().map(|row| row.ids.len()).collect(), config)
 }
 
-fn optimizer(trainable: &Trainable, config: &TrainConfig) -> Result<AdamW, TrainError> {
-    let params = ParamsAdamW {
-        lr: config.learning_rate,
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: config.weight_decay,
-    };
-    let vars = trainable.vars().values().cloned().collect();
-    Ok(AdamW::new(vars, params)?)
-}
-
 fn mean_nll(
     nll: &mut dyn FnMut(&Packed) -> Result<f64, TrainError>,
     rows: &[Sample],
@@ -131,14 +152,25 @@ fn mean_nll(
     Ok(ControlFlow::Continue((sum / supervised as f64, supervised)))
 }
 
-/// Everything that stays the same during a run, and the optimiser.
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// All steps are made.
+    Whole,
+    /// Evaluations no longer got better.
+    Early,
+    /// The callback did not want more.
+    Stopped,
+}
+
+/// Everything that stays the same during a run, and its state.
 struct Run<'a> {
     trainable: &'a Trainable,
     engine: Engine<'a>,
     rows: &'a [Sample],
     eval_rows: &'a [Sample],
     config: &'a TrainConfig,
-    optimizer: AdamW,
+    state: &'a mut TrainState,
 }
 
 /// One window's gradients and what to report of it.
@@ -150,39 +182,76 @@ struct Window<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// All updates and evaluations; `Break` when the callback ended the run.
-    fn all_steps(
-        &mut self,
-        outcome: &mut TrainOutcome,
-        on_event: OnEvent<'_>,
-    ) -> Result<ControlFlow<()>, TrainError> {
+    /// All updates, evaluations and checkpoints that are still to come.
+    fn all_steps(&mut self, total: usize, on_event: OnEvent<'_>) -> Result<Ended, TrainError> {
         let plan = plan(self.rows, self.config);
-        let total = outcome.planned_steps;
-        let (peak, ratio) = (self.config.learning_rate, self.config.warmup_ratio);
-        let rates = LearningRate::new(peak, self.config.schedule, ratio, total);
-        for step in 1..=total {
-            let started = Instant::now();
-            let ControlFlow::Continue(window) =
-                self.window(step, &plan.window(step - 1), on_event)?
-            else {
-                return Ok(ControlFlow::Break(()));
-            };
-            let mut record = self.update(step, window, rates.at(step - 1))?;
-            record.tokens_per_s = record.tokens as f64 / started.elapsed().as_secs_f64();
-            outcome.steps = step;
-            outcome.loss = Some(record.loss);
-            outcome.tokens += record.tokens;
-            let mut flow = on_event(TrainEvent::Step(record));
-            if flow.is_continue() && self.evaluates_after(step, total) {
-                flow = self.evaluation(step, outcome, on_event)?;
+        let rates = self.config.learning_rates(total);
+        loop {
+            if self.settle(total, on_event)?.is_break() {
+                return Ok(Ended::Stopped);
             }
-            if flow.is_break() {
-                outcome.complete = step == total;
-                return Ok(flow);
+            if self.state.progress.patience_is_over(self.config) {
+                return Ok(Ended::Early);
+            }
+            let done = self.state.progress.steps;
+            if done == total {
+                return Ok(Ended::Whole);
+            }
+            let started = Instant::now();
+            let batches = plan.window(done);
+            let ControlFlow::Continue(window) = self.window(done + 1, &batches, on_event)? else {
+                return Ok(Ended::Stopped);
+            };
+            let mut record = self.update(done + 1, window, rates.at(done))?;
+            record.tokens_per_s = record.tokens as f64 / started.elapsed().as_secs_f64();
+            let progress = &mut self.state.progress;
+            progress.steps = done + 1;
+            (progress.epoch, progress.window) = plan.position(done + 1);
+            progress.loss = Some(record.loss);
+            progress.tokens += record.tokens;
+            progress.settled = false;
+            if on_event(TrainEvent::Step(record)).is_break() {
+                let settled = self.settled(total);
+                self.state.progress.settled = settled;
+                let last = settled && done + 1 == total;
+                return Ok(if last { Ended::Whole } else { Ended::Stopped });
             }
         }
-        outcome.complete = true;
-        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Does what is due after a step: first the evaluation, then the checkpoint.
+    fn settle(
+        &mut self,
+        total: usize,
+        on_event: OnEvent<'_>,
+    ) -> Result<ControlFlow<()>, TrainError> {
+        if self.state.progress.settled {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let mut keep = self.saves_after(self.state.progress.steps);
+        if self.evaluates_after(self.state.progress.steps, total) {
+            let ControlFlow::Continue(gained) = self.evaluation(on_event)? else {
+                return Ok(ControlFlow::Break(()));
+            };
+            keep |= gained && self.config.load_best_model_at_end;
+        }
+        self.state.progress.settled = true;
+        if !keep {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let snapshot = Snapshot::new(self.trainable, self.state)?;
+        Ok(on_event(TrainEvent::Checkpoint(Box::new(snapshot))))
+    }
+
+    /// Whether nothing is due after the last step.
+    fn settled(&self, total: usize) -> bool {
+        let step = self.state.progress.steps;
+        !self.evaluates_after(step, total) && !self.saves_after(step)
+    }
+
+    fn saves_after(&self, step: usize) -> bool {
+        let interval = self.config.save_steps;
+        interval.is_some_and(|n| step.is_multiple_of(n))
     }
 
     fn evaluates_after(&self, step: usize, total: usize) -> bool {
@@ -252,8 +321,16 @@ impl<'a> Run<'a> {
         lr: f64,
     ) -> Result<StepRecord, TrainError> {
         let (grad_norm, grads) = window.gradients.clip(self.config.max_grad_norm)?;
-        self.optimizer.set_learning_rate(lr);
-        self.optimizer.step(&grads)?;
+        let vars = self.trainable.vars();
+        let mut flat = BTreeMap::new();
+        for (name, var) in vars {
+            if let Some(grad) = grads.get(var) {
+                flat.insert(name.as_str(), grad.flatten_all()?.to_vec1::<f32>()?);
+            }
+        }
+        let gradient = |name: &str| flat.get(name).map(Vec::as_slice);
+        let rate = |name: &str| lr * self.config.rate_factor(name);
+        self.state.optimizer.step(vars, gradient, rate)?;
         Ok(StepRecord {
             step,
             loss: window.loss,
@@ -265,13 +342,9 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn evaluation(
-        &mut self,
-        step: usize,
-        outcome: &mut TrainOutcome,
-        on_event: OnEvent<'_>,
-    ) -> Result<ControlFlow<()>, TrainError> {
-        let batch_size = self.config.batch_size;
+    /// Scores the evaluation rows; whether this is the best score so far.
+    fn evaluation(&mut self, on_event: OnEvent<'_>) -> Result<ControlFlow<(), bool>, TrainError> {
+        let (step, batch_size) = (self.state.progress.steps, self.config.batch_size);
         let (engine, trainable) = (&mut self.engine, self.trainable);
         let mut nll = |batch: &Packed| engine.nll(trainable, batch);
         let scored = mean_nll(&mut nll, self.eval_rows, batch_size, on_event)?;
@@ -285,12 +358,19 @@ impl<'a> Run<'a> {
                 value: eval_loss,
             });
         }
-        outcome.eval_loss = Some(eval_loss);
-        Ok(on_event(TrainEvent::Eval(EvalRecord {
+        let flow = on_event(TrainEvent::Eval(EvalRecord {
             step,
             eval_loss,
+            // The largest number instead of an infinity, which JSON cannot say.
+            perplexity: eval_loss.exp().min(f64::MAX),
             eval_tokens,
-        })))
+        }));
+        Ok(match flow {
+            ControlFlow::Continue(()) => {
+                ControlFlow::Continue(self.state.progress.evaluated(eval_loss))
+            }
+            ControlFlow::Break(()) => ControlFlow::Break(()),
+        })
     }
 
     fn dropout_seed(&self, step: usize, micro_batch: usize) -> u64 {

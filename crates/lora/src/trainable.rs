@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub struct Trainable {
     config: LoraConfig,
+    scales: BTreeMap<Site, f64>,
     vars: BTreeMap<String, Var>,
 }
 
@@ -36,7 +37,7 @@ impl Trainable {
             model.linear_mut(site.layer, site.projection).low_rank = Some(LowRank {
                 a: var(Factor::A),
                 b: var(Factor::B),
-                scale: config.scale(),
+                scale: adapter.scale(site),
                 dropout: config.lora_dropout as f32,
             });
         }
@@ -64,6 +65,10 @@ impl Trainable {
         }
         Ok(Self {
             config: adapter.config().clone(),
+            scales: adapter
+                .pairs()
+                .map(|(site, _)| (site, adapter.scale(site)))
+                .collect(),
             vars,
         })
     }
@@ -71,6 +76,11 @@ impl Trainable {
     /// Rank, scale, dropout and places.
     pub(crate) fn config(&self) -> &LoraConfig {
         &self.config
+    }
+
+    /// What multiplies `B A x` at a site; 0 where there is none.
+    pub(crate) fn scale(&self, site: Site) -> f64 {
+        self.scales.get(&site).copied().unwrap_or(0.0)
     }
 
     /// The variables by PEFT's tensor names, sorted.

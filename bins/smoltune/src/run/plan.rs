@@ -158,6 +158,10 @@ fn train(config: &Config) -> Step {
     if how.rslora {
         command.0.push("--rslora".into());
     }
+    // What an earlier run of the same work left is gone on from; anything else makes way.
+    command
+        .0
+        .extend(["--resume", "--overwrite-output-dir"].map(String::from));
     let outputs = [
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -168,7 +172,7 @@ fn train(config: &Config) -> Step {
         command: command.0,
         inputs: [inputs, model_files(&config.model.name)].concat(),
         outputs: outputs.map(|name| out.join(name)).into(),
-        resumes: false,
+        resumes: true,
         results: Results::Stderr,
     }
 }

@@ -3,5 +3,6 @@
 
 mod bad_input;
 mod interrupt;
+mod resume;
 mod runs;
 mod support;

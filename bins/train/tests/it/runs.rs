@@ -247,3 +247,58 @@ fn a_run_whose_rates_are_all_zero_says_so() {
     let text = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
     assert!(text.contains("--warmup-ratio 0"), "{text}");
 }
+
+#[test]
+fn variants_of_lora_are_flags() {
+    let (_dir, out) = folder();
+    let extra = [
+        "--target-modules",
+        r".*\.(q|v|up)_proj",
+        "--exclude-modules",
+        "layers.0.mlp.up_proj",
+        "--rank-pattern",
+        "q_proj=2",
+        "--alpha-pattern",
+        "up_proj=3.5",
+        "--loraplus-lr-ratio",
+        "8",
+        "--lr-schedule",
+        "warmup_stable_decay",
+        "--warmup-steps",
+        "1",
+        "--decay-steps",
+        "2",
+    ];
+    train(&out, "4").args(extra).assert().success();
+    let adapter = Adapter::load(&out).unwrap();
+    assert_eq!(adapter.pairs().count(), 5);
+    let ranks: Vec<_> = adapter.pairs().map(|(_, p)| p.a.dims()[0]).collect();
+    assert_eq!(ranks, [2, 16, 2, 16, 16]);
+    let rates: Vec<_> = log(&out)
+        .iter()
+        .map(|l| l["lr"].as_f64().unwrap())
+        .collect();
+    assert_eq!(rates[..3], [0.0, 2e-4, 2e-4]);
+    assert!((rates[3] - 1e-4).abs() < 1e-12);
+    let arguments = &manifest(&out)["arguments"];
+    assert_eq!(arguments["rank_pattern"]["q_proj"], 2);
+    let (_dir, layers) = folder();
+    let one = [
+        "--layers-to-transform",
+        "1",
+        "--target-modules",
+        "all-linear",
+    ];
+    train(&layers, "1").args(one).assert().success();
+    assert_eq!(Adapter::load(&layers).unwrap().pairs().count(), 7);
+}
+
+#[test]
+fn help_shows_examples() {
+    let mut command = assert_cmd::Command::cargo_bin("train").unwrap();
+    let help = command.arg("--help").assert().success();
+    let text = String::from_utf8_lossy(&help.get_output().stdout).into_owned();
+    for word in ["Examples:", "--resume", "--load-best-model-at-end"] {
+        assert!(text.contains(word), "{word}");
+    }
+}

@@ -5,8 +5,7 @@ usage: make.py   (writes beside itself)   needs: pip install torch transformers 
 import json, math, pathlib, random, tempfile
 import peft, torch, transformers
 from peft import LoraConfig
-from transformers.optimization import (get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup,
-                                       get_linear_schedule_with_warmup)
+from transformers import get_scheduler
 
 HERE = pathlib.Path(__file__).resolve().parent
 VERSIONS = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__)
@@ -17,21 +16,25 @@ def save(name, value):
 
 
 def schedules():
+    """The rate of every update: warm-up by ratio (`ceil(ratio * total)`, as TrainingArguments counts), then by steps."""
+    runs = [(2e-4, dict(ratio=0.03), 63), (5e-5, dict(ratio=0.0), 10), (1e-3, dict(ratio=0.5), 7), (2e-4, dict(ratio=0.03), 1),
+            (1.0, dict(ratio=1.0), 4), (3e-4, dict(steps=5), 20), (3e-4, dict(steps=0), 11), (3e-4, dict(steps=9), 6)]
     cases = []
-    for name in ["constant", "linear", "cosine"]:
-        for peak, ratio, total in [(2e-4, 0.03, 63), (5e-5, 0.0, 10), (1e-3, 0.5, 7), (2e-4, 0.03, 1), (1.0, 1.0, 4)]:
-            warmup = transformers.TrainingArguments(output_dir="unused", warmup_steps=ratio).get_warmup_steps(total) if ratio < 1 else total
-            opt = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=peak)
-            make = dict(
-                constant=lambda: get_constant_schedule_with_warmup(opt, warmup),
-                linear=lambda: get_linear_schedule_with_warmup(opt, warmup, total),
-                cosine=lambda: get_cosine_schedule_with_warmup(opt, warmup, total))[name]
-            sched, rates = make(), []
-            for _ in range(total):
-                rates.append(opt.param_groups[0]["lr"])
-                opt.step()
-                sched.step()
-            cases.append(dict(schedule=name, peak=peak, ratio=ratio, total=total, warmup=warmup, rates=rates))
+    for name in ["constant", "constant_with_warmup", "linear", "cosine", "warmup_stable_decay"]:
+        for peak, how, total in runs:
+            for decay in [None, 3, 1, total] if name == "warmup_stable_decay" else [None]:
+                warmup = how["steps"] if "steps" in how else math.ceil(how["ratio"] * total)
+                opt = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=peak)
+                extra = {}
+                if name == "warmup_stable_decay":
+                    extra["scheduler_specific_kwargs"] = dict(num_decay_steps=decay if decay is not None else math.ceil(total / 10))
+                sched, rates = get_scheduler(name, opt, num_warmup_steps=warmup, num_training_steps=total, **extra), []
+                for _ in range(total):
+                    rates.append(opt.param_groups[0]["lr"])
+                    opt.step()
+                    sched.step()
+                cases.append(dict(schedule=name, peak=peak, ratio=how.get("ratio", 0.03), warmup_steps=how.get("steps"), decay_steps=decay,
+                                  total=total, warmup=0 if name == "constant" else warmup, rates=rates))
     save("schedules.json", dict(cases=cases))
 
 
@@ -71,7 +74,9 @@ def configs():
         fan_in_fan_out=dict(fan_in_fan_out=True), init_lora_weights=dict(init_lora_weights="olora"),
         exclude_modules=dict(exclude_modules=["v_proj"]), target_parameters=dict(target_parameters=["x.weight"]),
         trainable_token_indices=dict(trainable_token_indices=[1]), task_type=dict(task_type="SEQ_CLS"),
-        target_modules=dict(target_modules=["q_proj", "lm_head"]), regex=dict(target_modules=".*q_proj"))
+        target_modules=dict(target_modules=["q_proj", "lm_head"]), regex=dict(target_modules=".*q_proj"),
+        layer=dict(layers_to_transform=3), exclude_regex=dict(exclude_modules=".*v_proj"), patterns=dict(
+            rank_pattern={".*v_proj": 2, "q_proj": 4}, alpha_pattern={r"layers\.0\..*": 1.5}), endings=dict(target_modules=["self_attn.q_proj", "layers.1.mlp.up_proj"]))
     out = {}
     for name, extra in variants.items():
         with tempfile.TemporaryDirectory() as d:

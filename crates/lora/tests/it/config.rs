@@ -32,12 +32,8 @@ fn what_changes_the_arithmetic_is_refused_by_name() {
         "bias",
         "lora_bias",
         "modules_to_save",
-        "rank_pattern",
-        "alpha_pattern",
-        "layers_to_transform",
         "fan_in_fan_out",
         "init_lora_weights",
-        "exclude_modules",
         "target_parameters",
         "trainable_token_indices",
         "task_type",
@@ -46,10 +42,51 @@ fn what_changes_the_arithmetic_is_refused_by_name() {
         let named = matches!(&error, LoraError::Unsupported { field: f, .. } if f == field);
         assert!(named, "{field}: {error}");
     }
-    for (name, module) in [("target_modules", "lm_head"), ("regex", ".*q_proj")] {
-        let error = peft(name).unwrap_err().to_string();
-        assert!(error.contains(module), "{error}");
+    let error = peft("target_modules").unwrap_err().to_string();
+    assert!(error.contains("lm_head"), "{error}");
+}
+
+/// Where a config puts adapters in two layers, as `layer.projection`, with rank and alpha.
+fn places(config: &LoraConfig) -> Vec<String> {
+    let sites = config.sites(2).unwrap().into_iter();
+    let shown = |(site, shape): (lora::Site, lora::Shape)| {
+        let alpha = shape.scale * shape.rank as f64;
+        let name = site.projection.name().trim_end_matches("_proj");
+        format!("{}.{name} {} {alpha}", site.layer, shape.rank)
+    };
+    sites.map(shown).collect()
+}
+
+#[test]
+fn pefts_ways_to_choose_modules_are_read_and_come_back() {
+    for (name, expected) in [
+        (
+            "rank_pattern",
+            &["0.q 4 32", "0.v 8 32", "1.q 4 32", "1.v 8 32"][..],
+        ),
+        (
+            "alpha_pattern",
+            &["0.q 8 4", "0.v 8 32", "1.q 8 4", "1.v 8 32"],
+        ),
+        ("layers_to_transform", &["0.q 8 32", "0.v 8 32"]),
+        ("exclude_modules", &["0.q 8 32", "1.q 8 32"]),
+        ("exclude_regex", &["0.q 8 32", "1.q 8 32"]),
+        ("regex", &["0.q 8 32", "1.q 8 32"]),
+        ("endings", &["0.q 8 32", "1.q 8 32", "1.up 8 32"]),
+        (
+            "patterns",
+            &["0.q 4 1.5", "0.v 2 1.5", "1.q 4 32", "1.v 2 32"],
+        ),
+    ] {
+        let config = peft(name).unwrap();
+        assert_eq!(places(&config), expected, "{name}");
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<LoraConfig>(&text).unwrap(), config);
     }
+    let layer = peft("layer").unwrap();
+    assert_eq!(layer.layers_to_transform, Some(vec![3]));
+    let error = layer.sites(2).unwrap_err();
+    assert!(matches!(error, LoraError::NoSite { layers: 2, .. }));
 }
 
 #[test]
@@ -77,6 +114,39 @@ fn nonsense_is_refused_by_name() {
             "`lora_dropout`",
         ),
         (format!(r#"{{{rest}, "use_rslora": 1}}"#), "`use_rslora`"),
+        (
+            format!(r#"{{{rest}, "rank_pattern": {{"q": 0}}}}"#),
+            "`rank_pattern`",
+        ),
+        (
+            format!(r#"{{{rest}, "rank_pattern": {{"(": 1}}}}"#),
+            "`rank_pattern`",
+        ),
+        (
+            format!(r#"{{{rest}, "alpha_pattern": [1]}}"#),
+            "`alpha_pattern`",
+        ),
+        (
+            format!(r#"{{{rest}, "layers_to_transform": [-1]}}"#),
+            "`layers_to_transform`",
+        ),
+        (
+            format!(r#"{{{rest}, "layers_to_transform": 100000}}"#),
+            "`layers_to_transform`",
+        ),
+        (
+            format!(r#"{{{rest}, "exclude_modules": {{}}}}"#),
+            "`exclude_modules`",
+        ),
+        (
+            r#"{"peft_type": "LORA", "target_modules": ".*q_proj", "layers_to_transform": [0]}"#
+                .into(),
+            "`layers_to_transform`",
+        ),
+        (
+            r#"{"peft_type": "LORA", "target_modules": "(q"}"#.into(),
+            "target_modules",
+        ),
     ] {
         let error = with(&json);
         assert!(error.contains(word), "{json}: {error}");

@@ -7,7 +7,7 @@ use lora::{Adapter, Factor, Sample, Trainable};
 use smollm_model::{Llama, Mode, Ragged};
 
 /// Mean negative log-likelihood of the rows, as a differentiable scalar.
-fn loss(model: &Llama, rows: &[Sample]) -> Tensor {
+pub(crate) fn loss(model: &Llama, rows: &[Sample]) -> Tensor {
     let inputs: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
     let batch = Ragged::new(&inputs).unwrap();
     let hidden = model

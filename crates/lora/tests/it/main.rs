@@ -1,6 +1,7 @@
 //! The crate from the outside. `fixtures/` holds a tiny model and what PEFT did with it.
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+mod checkpoints;
 mod config;
 mod files;
 mod gradients;
@@ -8,5 +9,7 @@ mod hostile;
 mod merge;
 mod packed;
 mod peft;
+mod resume;
 mod support;
 mod training;
+mod variants;

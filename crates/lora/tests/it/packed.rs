@@ -23,7 +23,7 @@ fn split(events: Vec<TrainEvent>, adapter: Adapter) -> Run {
         match event {
             TrainEvent::Step(record) => steps.push(record),
             TrainEvent::Eval(record) => evals.push(record),
-            TrainEvent::Batch { .. } => {}
+            TrainEvent::Batch { .. } | TrainEvent::Checkpoint(_) => {}
         }
     }
     Run {

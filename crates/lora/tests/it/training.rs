@@ -46,7 +46,7 @@ fn run(config: &TrainConfig, dropout: f64, eval_rows: &[Sample]) -> Run {
         match event {
             TrainEvent::Step(record) => steps.push(record),
             TrainEvent::Eval(record) => evals.push(record),
-            TrainEvent::Batch { .. } => {}
+            TrainEvent::Batch { .. } | TrainEvent::Checkpoint(_) => {}
         }
     }
     Run {
