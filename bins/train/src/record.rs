@@ -165,7 +165,7 @@ mod tests {
                 ..lora::Progress::default()
             };
             let kept = kept_lines(log, &behind);
-            kept.iter().filter(|byte| **byte == b'\n').count()
+            kept.split(|byte| *byte == b'\n').count() - 1
         };
         assert_eq!((lines(1, true), lines(2, true), lines(3, true)), (1, 3, 3));
         assert_eq!(lines(2, false), 2, "the evaluation will come again");
