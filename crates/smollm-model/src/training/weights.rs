@@ -9,7 +9,7 @@ use crate::{Checkpoint, ModelConfig, ModelError, Projection};
 
 /// Tokens of the vocabulary whose part of the gradient is summed in one chain. In a single chain over 49,152 the many
 /// tiny terms would be rounded away one by one against the large ones.
-pub(super) const VOCAB_BLOCK: usize = 1024;
+pub(super) const VOCAB_BLOCK: usize = 256;
 
 /// The weights of one block.
 #[derive(Debug)]
