@@ -1,10 +1,10 @@
-//! What both kinds of tile products share: the configuration of the tile registers.
+//! What all tile products share: the configuration of the tile registers.
 
 use std::arch::asm;
 
 /// What `ldtilecfg` reads: rows and bytes in a row of each tile register.
 #[repr(C, align(64))]
-pub(super) struct Config {
+pub(crate) struct Config {
     palette: u8,
     start_row: u8,
     reserved: [u8; 14],
@@ -14,7 +14,7 @@ pub(super) struct Config {
 
 impl Config {
     /// Rows and bytes in a row of the eight tiles.
-    pub(super) fn new(tiles: [(usize, usize); 8]) -> Self {
+    pub(crate) fn new(tiles: [(usize, usize); 8]) -> Self {
         let mut config = Self {
             palette: 1,
             start_row: 0,
@@ -34,7 +34,7 @@ impl Config {
     /// # Safety
     /// The CPU must have AMX, the process may use it, and no tile have more than 16 rows of 64 bytes.
     /// [`release`] must follow in this thread.
-    pub(super) unsafe fn load(&self) {
+    pub(crate) unsafe fn load(&self) {
         // SAFETY: the caller's promise.
         unsafe { asm!("ldtilecfg [{}]", in(reg) self, options(nostack, readonly)) }
     }
@@ -44,7 +44,7 @@ impl Config {
 ///
 /// # Safety
 /// As for [`Config::load`].
-pub(super) unsafe fn release() {
+pub(crate) unsafe fn release() {
     // SAFETY: the caller's promise.
     unsafe { asm!("tilerelease", options(nostack, nomem)) }
 }
