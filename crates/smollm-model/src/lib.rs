@@ -40,6 +40,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod buffer;
 mod checkpoint;
 mod config;
 #[cfg(feature = "kernels")]

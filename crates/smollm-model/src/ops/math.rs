@@ -31,6 +31,40 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// The nearest bf16, ties to even; straight-line, so that loops over it vectorise. A NaN stays one.
+#[inline(always)]
+pub(crate) fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    (if x.is_nan() {
+        bits >> 16 | 0x40
+    } else {
+        rounded
+    }) as u16
+}
+
+/// `p = e^(scale · (s − max s))` as bf16 for the first `seen` raw scores of a row, zero for the masked rest. Returns
+/// `scale · max s` and the sum of the rounded `p`, so that they add up to one as they are used.
+#[inline(always)]
+pub(crate) fn rounded_probabilities(
+    scores: &[f32],
+    p: &mut [u16],
+    seen: usize,
+    scale: f32,
+) -> (f32, f32) {
+    let top = max(&scores[..seen]) * scale;
+    let mut lanes = [0f32; 16];
+    let (whole, masked) = p.split_at_mut(seen);
+    masked.fill(0);
+    for (s, p) in scores[..seen].chunks(16).zip(whole.chunks_mut(16)) {
+        for ((s, p), lane) in s.iter().zip(p).zip(&mut lanes) {
+            *p = to_bf16(exp(*s * scale - top));
+            *lane += f32::from_bits(u32::from(*p) << 16);
+        }
+    }
+    (top, lanes.iter().sum())
+}
+
 /// `Σ f(i)` for `i < n`, in sixteen interleaved partial sums: vectorises, and the order depends on
 /// `n` alone.
 #[inline(always)]

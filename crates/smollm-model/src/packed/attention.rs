@@ -15,7 +15,8 @@ use cpu_gemm::tiles::{TileGrid, multiply_tiles};
 
 use super::bytes::{Scales, Widen};
 use super::cache::{KEYS, LayerPointers, STEP, Shape, TILE};
-use crate::ops::math::{exp, max};
+use crate::buffer::grow;
+use crate::ops::math::{rounded_probabilities, to_bf16};
 use crate::ops::{Heads, Sequence};
 use crate::simd::{Kernel, Simd, dispatch};
 
@@ -246,20 +247,6 @@ impl Job<'_> {
     }
 }
 
-/// At least `len` elements; what they hold does not matter.
-fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
-    if buffer.len() < len {
-        buffer.resize(len, T::default());
-    }
-}
-
-/// Rounds to nearest, ties to even; straight-line, so that loops over it vectorise.
-#[inline(always)]
-pub(super) fn to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
-}
-
 /// Unnormalised probabilities of raw scores `[rows · group, keys]`, as bf16; row `i` sees `first + i / group + 1` keys.
 /// `totals` are the sums of the rounded probabilities.
 struct Softmax<'a> {
@@ -283,17 +270,7 @@ impl Kernel for Softmax<'_> {
             .zip(self.totals);
         for (i, ((scores, p), total)) in rows.enumerate() {
             let seen = self.first + i / self.group + 1;
-            let top = max(&scores[..seen]) * self.scale;
-            let mut lanes = [0f32; 16];
-            let (whole, masked) = p.split_at_mut(seen);
-            masked.fill(0);
-            for (s, p) in scores[..seen].chunks(16).zip(whole.chunks_mut(16)) {
-                for ((s, p), lane) in s.iter().zip(p).zip(&mut lanes) {
-                    *p = to_bf16(exp(*s * self.scale - top));
-                    *lane += f32::from_bits(u32::from(*p) << 16);
-                }
-            }
-            *total = lanes.iter().sum();
+            (_, *total) = rounded_probabilities(scores, p, seen, self.scale);
         }
     }
 }

@@ -7,8 +7,8 @@
 // it has to be inlined into it.
 #![allow(clippy::inline_always)]
 
-use super::attention::to_bf16;
 use super::cache::{KEYS, STEP, Shape, TILE};
+use crate::ops::math::to_bf16;
 use crate::simd::{Kernel, Simd};
 
 /// What a level of one key and of one value is worth.

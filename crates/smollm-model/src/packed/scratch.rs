@@ -4,6 +4,7 @@ use cpu_gemm::{Arithmetic, Operand};
 
 use super::pass::{Buffers, Operands, Own, Rows};
 use super::weights::Weights;
+use crate::buffer::grow;
 
 /// Everything that a pass computes in; it grows and never shrinks.
 #[derive(Debug, Default)]
@@ -84,9 +85,6 @@ impl Scratch {
 }
 
 fn rows_of(floats: &mut Vec<f32>, rows: usize, width: usize) -> Rows {
-    if floats.len() < rows * width {
-        floats.resize(rows * width, 0.0);
-    }
-    let start = floats.as_mut_ptr();
+    let start = grow(floats, rows * width).as_mut_ptr();
     Rows { start, width }
 }

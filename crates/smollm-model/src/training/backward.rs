@@ -9,9 +9,10 @@ use cpu_gemm::Operand;
 
 use super::forward::Saved;
 use super::low_rank::SiteScratch;
-use super::rows::{add_norm_gradient, grow, normalise, swiglu, swiglu_gradient};
+use super::rows::{add_norm_gradient, normalise, swiglu, swiglu_gradient};
 use super::{Pass, SiteGradients, Stage, attention};
 use crate::Projection;
+use crate::buffer::grow;
 use crate::ops::RopeTable;
 
 /// Buffers that blocks share.
@@ -65,10 +66,35 @@ impl Pass<'_> {
         self.qkv(&block, h, dh, ends_at(Stage::Qkv), scratch, gradients);
     }
 
-    fn has(&self, layer: usize, projections: &[Projection]) -> bool {
-        projections
+    fn has(&self, layer: usize, parts: &[(Projection, usize)]) -> bool {
+        parts
             .iter()
-            .any(|p| self.sites.get(layer, *p).is_some())
+            .any(|(p, _)| self.sites.get(layer, *p).is_some())
+    }
+
+    /// The adapters of projections that have one input `x`; the gradient of each one's output starts at its column of
+    /// `dy`, whose rows are `stride` apart.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "buffers, each borrowed from another place"
+    )]
+    fn adapters(
+        &self,
+        block: &Block<'_>,
+        parts: &[(Projection, usize)],
+        x: &[f32],
+        (dy, stride): (&[f32], usize),
+        mut dx: Option<&mut [f32]>,
+        scratch: &mut SiteScratch,
+        gradients: &mut [SiteGradients],
+    ) {
+        for (projection, column) in parts {
+            if let Some(site) = self.sites.get(block.layer, *projection) {
+                let saved = &block.saved.sites[*projection as usize];
+                let dy = (&dy[*column..], stride);
+                site.backward(x, dy, dx.as_deref_mut(), saved, scratch, gradients);
+            }
+        }
     }
 
     /// `da` from `dh`.
@@ -134,21 +160,13 @@ impl Pass<'_> {
                 .gate_up
                 .backward(d_gate_up, &mut scratch.operand, dx);
         }
-        if self.has(block.layer, &[Projection::Gate, Projection::Up]) {
+        let parts = [(Projection::Gate, 0), (Projection::Up, ffn)];
+        if self.has(block.layer, &parts) {
             let x = grow(&mut scratch.x, tokens * hidden);
             normalise(middle, norm, eps, x);
-            for (projection, column) in [(Projection::Gate, 0), (Projection::Up, ffn)] {
-                if let Some(site) = self.sites.get(block.layer, projection) {
-                    site.backward(
-                        x,
-                        (&d_gate_up[column..], 2 * ffn),
-                        (!last).then_some(&mut *dx),
-                        &block.saved.sites[projection as usize],
-                        &mut scratch.site,
-                        gradients,
-                    );
-                }
-            }
+            let dx = (!last).then_some(&mut *dx);
+            let dy = (&*d_gate_up, 2 * ffn);
+            self.adapters(block, &parts, x, dy, dx, &mut scratch.site, gradients);
         }
         if !last {
             add_norm_gradient(middle, norm, eps, dx, dh);
@@ -218,25 +236,17 @@ impl Pass<'_> {
         if !last {
             weights.qkv.backward(d_qkv, &mut scratch.operand, dx);
         }
-        if self.has(block.layer, &[Projection::Q, Projection::K, Projection::V]) {
+        let parts = [
+            (Projection::Q, 0),
+            (Projection::K, query),
+            (Projection::V, query + key_value),
+        ];
+        if self.has(block.layer, &parts) {
             let x = grow(&mut scratch.x, tokens * hidden);
             normalise(h, norm, eps, x);
-            for (projection, column) in [
-                (Projection::Q, 0),
-                (Projection::K, query),
-                (Projection::V, query + key_value),
-            ] {
-                if let Some(site) = self.sites.get(block.layer, projection) {
-                    site.backward(
-                        x,
-                        (&d_qkv[column..], width),
-                        (!last).then_some(&mut *dx),
-                        &saved.sites[projection as usize],
-                        &mut scratch.site,
-                        gradients,
-                    );
-                }
-            }
+            let dx = (!last).then_some(&mut *dx);
+            let dy = (&*d_qkv, width);
+            self.adapters(block, &parts, x, dy, dx, &mut scratch.site, gradients);
         }
         if !last {
             add_norm_gradient(h, norm, eps, dx, dh);

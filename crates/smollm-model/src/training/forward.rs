@@ -4,9 +4,10 @@ use cpu_gemm::Operand;
 use rayon::prelude::*;
 
 use super::low_rank::{SavedSite, SiteScratch};
-use super::rows::{Kept, TASK_ROWS, add, grow, normalise, round, swiglu};
+use super::rows::{Kept, TASK_ROWS, add, normalise, round, swiglu};
 use super::{Pass, attention};
 use crate::Projection;
+use crate::buffer::grow;
 use crate::ops::RopeTable;
 
 /// What a block's backward pass needs beside the block's input.

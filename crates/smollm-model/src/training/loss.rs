@@ -7,8 +7,9 @@ use rayon::prelude::*;
 
 use super::Pass;
 use super::products::{fill, multiply};
-use super::rows::{add_norm_gradient, add_row, grow, normalise};
+use super::rows::{add_norm_gradient, add_row, normalise};
 use super::weights::VOCAB_BLOCK;
+use crate::buffer::grow;
 use crate::ops::nll_gradient_row;
 
 /// Rows of one chunk: 128 rows of 49,152 logits are 25 MB.

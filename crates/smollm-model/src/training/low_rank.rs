@@ -8,8 +8,9 @@
 
 use rayon::prelude::*;
 
-use super::rows::{TASK_ROWS, add_row, grow};
+use super::rows::{TASK_ROWS, add_row};
 use super::{SiteGradients, TrainingSite};
+use crate::buffer::grow;
 use crate::ops::gemm::{self, Dims, Strided, Threads, Write};
 use crate::ops::{Dropout, Mask};
 use crate::simd::{Kernel, Simd, dispatch};

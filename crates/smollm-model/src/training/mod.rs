@@ -33,11 +33,11 @@ use candle_core::DType;
 
 pub use sites::{SiteGradients, TrainingSite};
 
+use crate::buffer::grow;
 use crate::ops::{Dropout, Heads, RopeTable, mix};
 use crate::{Checkpoint, ModelConfig, ModelError, Projection, Ragged};
 use forward::Saved;
 use loss::LossScratch;
-use rows::grow;
 use sites::{Prepared, Stage};
 use weights::Weights;
 

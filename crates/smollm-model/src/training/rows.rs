@@ -2,19 +2,12 @@
 
 use rayon::prelude::*;
 
+use crate::ops::math::to_bf16;
 use crate::ops::{rms_norm_gradient_row, rms_norm_row, swiglu_gradient_row, swiglu_row};
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// Rows of one task: whole groups of rows of an operand in every format (6 of f32, 16 of bf16).
 pub(super) const TASK_ROWS: usize = 48;
-
-/// The first `len` elements of a buffer that never shrinks; what they hold does not matter.
-pub(super) fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
-    if buffer.len() < len {
-        buffer.resize(len, T::default());
-    }
-    &mut buffer[..len]
-}
 
 struct Add<'a> {
     x: &'a [f32],
@@ -74,13 +67,6 @@ pub(super) fn add_norm_gradient(x: &[f32], weight: &[f32], eps: f32, dy: &[f32],
                 add_row(&part, dx);
             }
         });
-}
-
-/// Rounds to nearest, ties to even; straight-line, so that loops over it vectorise.
-#[inline(always)]
-pub(super) fn to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 
 struct Round<'a> {

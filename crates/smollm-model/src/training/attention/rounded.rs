@@ -8,10 +8,11 @@ use super::tiles::{
     PANEL, STEP, TILE, column_grid, over_columns, over_rows, round_rows, row_grid, transpose,
 };
 use super::{KeyGradients, Layout, Seen, Task};
-use crate::ops::math::{exp, max, sum};
+use crate::buffer::grow;
+use crate::ops::math::{exp, rounded_probabilities, sum, to_bf16};
 use crate::simd::{Kernel, Simd, dispatch};
 use crate::training::products::transposed;
-use crate::training::rows::{add_row, grow, to_bf16};
+use crate::training::rows::add_row;
 
 /// Queries of one tile: whole steps of the products over them.
 const QUERIES: usize = 64;
@@ -277,18 +278,8 @@ impl Kernel for Softmax<'_> {
         let rows = rows.zip(self.p.chunks_exact_mut(self.keys));
         for (i, (scores, p)) in rows.enumerate() {
             let seen = self.first + i + 1;
-            let top = max(&scores[..seen]) * self.scale;
-            let mut lanes = [0f32; 16];
-            let (whole, masked) = p.split_at_mut(seen);
-            masked.fill(0);
-            for (s, p) in scores[..seen].chunks(16).zip(whole.chunks_mut(16)) {
-                for ((s, p), lane) in s.iter().zip(p).zip(&mut lanes) {
-                    *p = to_bf16(exp(*s * self.scale - top));
-                    *lane += f32::from_bits(u32::from(*p) << 16);
-                }
-            }
-            totals[i] = lanes.iter().sum();
-            lse[i] = top + totals[i].ln();
+            let (top, total) = rounded_probabilities(scores, p, seen, self.scale);
+            (totals[i], lse[i]) = (total, top + total.ln());
         }
         (lse, totals)
     }
