@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{fixture, folder, log, manifest, train, weights};
+use crate::support::{child, fixture, folder, log, manifest, train, weights};
 
 const STEPS: &str = "40";
 /// Dropout, shuffling, a schedule, evaluations, checkpoints: all that has to be met again.
@@ -37,20 +37,9 @@ fn flags(extra: &[&str]) -> Vec<String> {
 
 /// Starts a run that can be ended.
 fn start(out: &Path) -> std::process::Child {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin("train"));
-    command
-        .current_dir(out.parent().unwrap())
-        .arg("--model_name")
-        .arg(fixture("tiny-model"))
-        .arg("--train_csv")
-        .arg(fixture("dolly-mini.csv"))
-        .arg("--output_dir")
-        .arg(out)
-        .args(["--ga", "2", "--max-steps", STEPS])
-        .args(flags(&[]))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.spawn().unwrap()
+    let mut command = child(out, STEPS);
+    command.args(flags(&[])).stdout(Stdio::null());
+    command.stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// What a run leaves, without what tells of the clock.
@@ -89,8 +78,11 @@ fn killed_at_random(kills: usize) {
     let (_dir, out) = folder();
     // Any moments will do, as long as a failure can be repeated.
     let mut random = 12_345_u64;
-    let mut done = 0;
+    // Only those count that cut a run short; the delays reach from the first line to past the last one.
+    let (mut done, mut tries) = (0, 0);
     while done < kills {
+        tries += 1;
+        assert!(tries <= 20 * kills, "{done} of {tries} runs were cut short");
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
@@ -102,7 +94,7 @@ fn killed_at_random(kills: usize) {
         let over = child_is_over(&mut child);
         child.kill().unwrap();
         child.wait().unwrap();
-        done += 1;
+        done += usize::from(!over);
         if over {
             // It came to its end: from the beginning again, so that there is something to kill.
             assert_eq!(left(&out), left(&whole));

@@ -11,7 +11,12 @@ pub(crate) fn fixture(path: &str) -> PathBuf {
 
 /// `train` on the tiny model, with few steps, into `out`.
 pub(crate) fn train(out: &Path, steps: &str) -> Command {
-    let mut command = Command::cargo_bin("train").unwrap();
+    Command::from_std(child(out, steps))
+}
+
+/// The same, to be started and ended at will.
+pub(crate) fn child(out: &Path, steps: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("train"));
     command
         .current_dir(out.parent().unwrap())
         .arg("--model_name")

@@ -1,6 +1,6 @@
 //! Training on packed weights: the numbers of the differentiable model, and the loop's promises.
 
-use crate::support::{adapter, distance, keep, model, packed, plain, three_rows};
+use crate::support::{adapter, distance, keep, model, packed, plain, records, three_rows};
 use candle_core::DType;
 use lora::{Adapter, EvalRecord, StepRecord, TrainConfig, TrainEvent, Trainable, train};
 use smollm_model::{Checkpointing, TrainingOptions};
@@ -18,14 +18,7 @@ fn start(dropout: f64) -> Adapter {
 }
 
 fn split(events: Vec<TrainEvent>, adapter: Adapter) -> Run {
-    let (mut steps, mut evals) = (Vec::new(), Vec::new());
-    for event in events {
-        match event {
-            TrainEvent::Step(record) => steps.push(record),
-            TrainEvent::Eval(record) => evals.push(record),
-            TrainEvent::Batch { .. } | TrainEvent::Checkpoint(_) => {}
-        }
-    }
+    let (steps, evals) = records(events);
     Run {
         adapter,
         steps,

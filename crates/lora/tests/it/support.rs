@@ -1,7 +1,9 @@
 //! The tiny model, its goldens, and small helpers.
 
 use candle_core::{DType, Device, Tensor};
-use lora::{Adapter, Factor, LoraConfig, Pair, Sample, TrainConfig, TrainEvent};
+use lora::{
+    Adapter, EvalRecord, Factor, LoraConfig, Pair, Sample, StepRecord, TrainConfig, TrainEvent,
+};
 use smollm_model::{Checkpoint, Llama, ModelFiles, Ragged, TrainingLlama, TrainingOptions};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -132,6 +134,19 @@ pub(crate) fn keep(events: &mut Vec<TrainEvent>) -> impl FnMut(TrainEvent) -> Co
         events.push(event);
         ControlFlow::Continue(())
     }
+}
+
+/// The updates and the evaluations among the events.
+pub(crate) fn records(events: Vec<TrainEvent>) -> (Vec<StepRecord>, Vec<EvalRecord>) {
+    let (mut steps, mut evals) = (Vec::new(), Vec::new());
+    for event in events {
+        match event {
+            TrainEvent::Step(record) => steps.push(record),
+            TrainEvent::Eval(record) => evals.push(record),
+            TrainEvent::Batch { .. } | TrainEvent::Checkpoint(_) => {}
+        }
+    }
+    (steps, evals)
 }
 
 /// A callback that does nothing.

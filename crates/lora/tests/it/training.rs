@@ -1,6 +1,6 @@
 //! The loop: what must not matter, what must, and how it ends early.
 
-use crate::support::{adapter, distance, ignore, keep, model, plain, three_rows, values};
+use crate::support::{adapter, distance, ignore, keep, model, plain, records, three_rows, values};
 use candle_core::{DType, Tensor};
 use lora::{
     Adapter, Batching, EvalRecord, Sample, Schedule, StepRecord, TrainConfig, TrainError,
@@ -41,14 +41,7 @@ fn run(config: &TrainConfig, dropout: f64, eval_rows: &[Sample]) -> Run {
         &mut keep(&mut events),
     )
     .unwrap();
-    let (mut steps, mut evals) = (Vec::new(), Vec::new());
-    for event in events {
-        match event {
-            TrainEvent::Step(record) => steps.push(record),
-            TrainEvent::Eval(record) => evals.push(record),
-            TrainEvent::Batch { .. } | TrainEvent::Checkpoint(_) => {}
-        }
-    }
+    let (steps, evals) = records(events);
     Run {
         adapter: trainable.to_adapter().unwrap(),
         steps,
