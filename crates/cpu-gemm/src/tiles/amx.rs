@@ -1,8 +1,9 @@
 //! Matrix tiles: up to 32 rows × 32 outputs at a time.
 
 use std::arch::asm;
+use std::ops::Range;
 
-use super::{LANES, Product, Range};
+use super::{LANES, Product};
 use crate::kernels::x86::tiles::{Config, release};
 
 /// # Safety

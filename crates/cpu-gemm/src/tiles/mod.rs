@@ -11,8 +11,6 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 
-use std::ops::Range;
-
 use crate::cpu::{Capabilities, Feature, capabilities};
 use crate::format::LANES;
 
