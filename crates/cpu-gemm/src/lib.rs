@@ -60,6 +60,7 @@ mod quantise;
 #[cfg(test)]
 mod tests;
 pub mod tiles;
+mod transposed;
 
 pub use cpu::{Capabilities, capabilities};
 pub use error::GemmError;

@@ -17,7 +17,7 @@ use crate::pack::{RowBytes, pack};
 use crate::quantise::quantise_row;
 
 /// Products smaller than this many multiplications are not worth waking another thread.
-const PARALLEL_FROM: usize = 1 << 18;
+pub(crate) const PARALLEL_FROM: usize = 1 << 18;
 
 /// A matrix `W` of `n` outputs × `k` inputs for products `Y = X Wᵀ`. Cloning it copies nothing.
 #[derive(Clone)]
@@ -193,7 +193,7 @@ impl PackedMatrix {
         block::row(self.format, self.panel(i / LANES), i % LANES, out);
     }
 
-    fn panel(&self, p: usize) -> &[u8] {
+    pub(crate) fn panel(&self, p: usize) -> &[u8] {
         // SAFETY: `p` is one of the panels, all of whose bytes were written when it was packed.
         unsafe {
             let at = self.memory.as_ptr().add(p * self.panel_bytes);
@@ -263,17 +263,7 @@ impl PackedMatrix {
             "the matrix has {} panels",
             self.panels()
         );
-        let fits = match x.kind() {
-            OperandKind::F32 => true,
-            OperandKind::Bf16 => self.format != Format::F32,
-            OperandKind::Int8 => self.format.is_quantised(),
-        };
-        assert!(
-            fits,
-            "{} weights and an operand of {:?}",
-            self.format,
-            x.kind()
-        );
+        self.check_kind(x);
         if panels.is_empty() || x.rows() == 0 {
             return;
         }
@@ -291,6 +281,22 @@ impl PackedMatrix {
         };
         // SAFETY: the matrix's pointers are valid for its panels, the rest is the caller's promise.
         unsafe { kernels::run(capabilities, &job) }
+    }
+
+    /// # Panics
+    /// If the operand is of a kind that this format is not multiplied with.
+    pub(crate) fn check_kind(&self, x: &Operand) {
+        let fits = match x.kind() {
+            OperandKind::F32 => true,
+            OperandKind::Bf16 => self.format != Format::F32,
+            OperandKind::Int8 => self.format.is_quantised(),
+        };
+        assert!(
+            fits,
+            "{} weights and an operand of {:?}",
+            self.format,
+            x.kind()
+        );
     }
 
     /// Computes `out`, `[rows, n]`, on as many of rayon's threads as pays.
@@ -328,8 +334,8 @@ impl PackedMatrix {
 }
 
 /// A pointer to results of which each thread writes its own columns.
-struct Shared(*mut f32);
-// SAFETY: see `multiply`.
+pub(crate) struct Shared(pub(crate) *mut f32);
+// SAFETY: see `PackedMatrix::multiply` and `PackedMatrix::multiply_transposed`.
 unsafe impl Sync for Shared {}
 
 fn check_shape(n: usize, k: usize, format: Format) -> Result<(), GemmError> {

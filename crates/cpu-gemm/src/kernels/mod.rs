@@ -4,8 +4,8 @@ pub(crate) mod block;
 pub(crate) mod convert;
 mod float;
 mod integer;
-#[cfg(target_arch = "x86_64")]
-mod scratch;
+pub(crate) mod scratch;
+pub(crate) mod transpose;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 

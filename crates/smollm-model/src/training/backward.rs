@@ -9,6 +9,7 @@ use cpu_gemm::Operand;
 
 use super::forward::Saved;
 use super::low_rank::SiteScratch;
+use super::products::multiply_back;
 use super::rows::{add_norm_gradient, normalise, swiglu, swiglu_gradient};
 use super::{Pass, SiteGradients, Stage, attention};
 use crate::Projection;
@@ -114,7 +115,7 @@ impl Pass<'_> {
         let da = grow(&mut scratch.da, tokens * ffn);
         if !last {
             let weights = &self.weights.layers[block.layer];
-            weights.down.backward(dh, &mut scratch.operand, da);
+            multiply_back(&weights.down, dh, &mut scratch.operand, da);
         }
         if let Some(site) = self.sites.get(block.layer, Projection::Down) {
             let activated = grow(&mut scratch.x, tokens * ffn);
@@ -156,9 +157,7 @@ impl Pass<'_> {
         swiglu_gradient(gate_up, da, ffn, d_gate_up);
         let dx = grow(&mut scratch.dx, tokens * hidden);
         if !last {
-            weights
-                .gate_up
-                .backward(d_gate_up, &mut scratch.operand, dx);
+            multiply_back(&weights.gate_up, d_gate_up, &mut scratch.operand, dx);
         }
         let parts = [(Projection::Gate, 0), (Projection::Up, ffn)];
         if self.has(block.layer, &parts) {
@@ -186,7 +185,7 @@ impl Pass<'_> {
         let d_attended = grow(&mut scratch.d_attended, values);
         if !last {
             let weights = &self.weights.layers[block.layer];
-            weights.o.backward(dh, &mut scratch.operand, d_attended);
+            multiply_back(&weights.o, dh, &mut scratch.operand, d_attended);
         }
         if let Some(site) = self.sites.get(block.layer, Projection::O) {
             site.backward(
@@ -234,7 +233,7 @@ impl Pass<'_> {
         self.rotate(d_qkv, RopeTable::rotate_row_back);
         let dx = grow(&mut scratch.dx, tokens * hidden);
         if !last {
-            weights.qkv.backward(d_qkv, &mut scratch.operand, dx);
+            multiply_back(&weights.qkv, d_qkv, &mut scratch.operand, dx);
         }
         let parts = [
             (Projection::Q, 0),

@@ -4,6 +4,7 @@ use cpu_gemm::Operand;
 use rayon::prelude::*;
 
 use super::low_rank::{SavedSite, SiteScratch};
+use super::products::multiply;
 use super::rows::{Kept, TASK_ROWS, add, normalise, round, swiglu};
 use super::{Pass, attention};
 use crate::Projection;
@@ -85,7 +86,7 @@ impl Pass<'_> {
         let normed = grow(&mut scratch.normed, tokens * hidden);
         normalise(h, &block.input_layernorm, eps, normed);
         let qkv = grow(&mut saved.qkv, tokens * qkv_width);
-        block.qkv.forward(normed, &mut scratch.operand, qkv);
+        multiply(&block.qkv, normed, &mut scratch.operand, qkv);
         for (projection, column) in [
             (Projection::Q, 0),
             (Projection::K, query),
@@ -100,7 +101,7 @@ impl Pass<'_> {
         let lse = grow(&mut saved.lse, tokens * config.num_attention_heads);
         attention::forward(self, qkv, attended, lse);
         let middle = grow(&mut saved.middle, tokens * hidden);
-        block.o.forward(attended, &mut scratch.operand, middle);
+        multiply(&block.o, attended, &mut scratch.operand, middle);
         let site = &mut saved.sites[Projection::O as usize];
         let part = (&mut *middle, hidden);
         self.adapt(
@@ -121,7 +122,7 @@ impl Pass<'_> {
             &mut saved.gate_up
         };
         let gate_up = grow(gate_up, tokens * 2 * ffn);
-        block.gate_up.forward(normed, &mut scratch.operand, gate_up);
+        multiply(&block.gate_up, normed, &mut scratch.operand, gate_up);
         for (projection, column) in [(Projection::Gate, 0), (Projection::Up, ffn)] {
             let part = (&mut gate_up[column..], 2 * ffn);
             let site = &mut saved.sites[projection as usize];
@@ -132,7 +133,7 @@ impl Pass<'_> {
             round(gate_up, grow(&mut saved.gate_up_rounded, tokens * 2 * ffn));
         }
         swiglu(saved.gate_up(rounded, tokens * 2 * ffn), ffn, activated);
-        block.down.forward(activated, &mut scratch.operand, next);
+        multiply(&block.down, activated, &mut scratch.operand, next);
         let site = &mut saved.sites[Projection::Down as usize];
         let part = (&mut *next, hidden);
         self.adapt(

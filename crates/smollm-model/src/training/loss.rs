@@ -2,21 +2,23 @@
 //!
 //! Rows are taken in chunks, and the gradient is formed while a chunk's logits are still in memory.
 
+use std::ops::Range;
+
 use cpu_gemm::{Operand, PackedMatrix};
 use rayon::prelude::*;
 
 use super::Pass;
 use super::products::{fill, multiply};
 use super::rows::{add_norm_gradient, add_row, normalise};
-use super::weights::VOCAB_BLOCK;
 use crate::buffer::grow;
 use crate::ops::nll_gradient_row;
 
 /// Rows of one chunk: 128 rows of 49,152 logits are 25 MB.
 const CHUNK: usize = 128;
 
-/// Panels of 16 features that one task takes of the gradient.
-const TASK_PANELS: usize = 6;
+/// Panels of 16 tokens of the vocabulary whose part of the gradient is summed in one chain. In a single chain over 49,152
+/// tokens the many tiny terms would be rounded away one by one against the large ones.
+const BLOCK_PANELS: usize = 16;
 
 /// Buffers of a chunk.
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ pub(super) fn nll(
         normalise(chosen, norm, eps, normed);
         let logits = grow(&mut scratch.logits, n * vocab);
         let head = &pass.weights.head;
-        multiply(&head.forward, normed, &mut scratch.operand, logits);
+        multiply(head, normed, &mut scratch.operand, logits);
         let factor = dh.as_ref().map_or(1.0, |(factor, _)| *factor);
         let losses: Vec<f64> = logits
             .par_chunks_exact_mut(vocab)
@@ -67,7 +69,7 @@ pub(super) fn nll(
             continue;
         };
         let d_normed = grow(&mut scratch.d_normed, n * hidden);
-        input_gradient(&head.backward, logits, vocab, &mut scratch.blocks, d_normed);
+        input_gradient(head, logits, &mut scratch.blocks, d_normed);
         for d in d_normed.iter_mut() {
             *d *= factor;
         }
@@ -81,39 +83,37 @@ pub(super) fn nll(
     total
 }
 
-/// `dx = dz W` for `dz: [rows, vocab]`, block of the vocabulary by block: `blocks` are of `Wᵀ`.
-fn input_gradient(
-    blocks: &[PackedMatrix],
-    dz: &[f32],
-    vocab: usize,
-    operands: &mut Vec<Operand>,
-    dx: &mut [f32],
-) {
+/// `dx = dz W` for `W: [vocab, hidden]` and `dz: [rows, vocab]`, block of the vocabulary by block.
+fn input_gradient(head: &PackedMatrix, dz: &[f32], operands: &mut Vec<Operand>, dx: &mut [f32]) {
+    let (vocab, hidden) = (head.n(), head.k());
+    let blocks: Vec<Range<usize>> = (0..head.panels())
+        .step_by(BLOCK_PANELS)
+        .map(|first| first..(first + BLOCK_PANELS).min(head.panels()))
+        .collect();
     operands.resize_with(blocks.len(), Operand::default);
-    for (i, (block, operand)) in blocks.iter().zip(operands.iter_mut()).enumerate() {
-        fill(block, &dz[i * VOCAB_BLOCK..], vocab, operand);
+    for (block, operand) in blocks.iter().zip(operands.iter_mut()) {
+        let (first, end) = (block.start * 16, (block.end * 16).min(vocab));
+        fill(head, (&dz[first..], vocab), end - first, operand);
     }
-    let (rows, panels) = (dz.len() / vocab, blocks[0].panels());
-    let hidden = blocks[0].n();
-    let parts: Vec<(usize, Vec<f32>)> = (0..panels.div_ceil(TASK_PANELS))
+    let rows = dz.len() / vocab;
+    let sums: Vec<(usize, Vec<f32>)> = head
+        .column_parts()
         .into_par_iter()
-        .map(|task| {
-            let range = task * TASK_PANELS..((task + 1) * TASK_PANELS).min(panels);
-            let (first, width) = (
-                range.start * 16,
-                (range.end * 16).min(hidden) - range.start * 16,
-            );
+        .map(|columns| {
+            let first = columns.start * 16;
+            let width = (columns.end * 16).min(hidden) - first;
             let (mut sum, mut part) = (vec![0f32; rows * width], vec![0f32; rows * width]);
             for (block, operand) in blocks.iter().zip(operands.iter()) {
                 let start = part.as_mut_ptr().wrapping_sub(first);
-                // SAFETY: only the columns of these panels are written, and `part` has `width` of them in each row.
-                unsafe { block.multiply_panels(operand, range.clone(), start, width) };
+                let (panels, columns) = (block.clone(), columns.clone());
+                // SAFETY: only these columns are written, and `part` has `width` of them in each row.
+                unsafe { head.multiply_transposed_panels(operand, panels, columns, start, width) };
                 add_row(&part, &mut sum);
             }
             (first, sum)
         })
         .collect();
-    for (first, sum) in parts {
+    for (first, sum) in sums {
         let width = sum.len() / rows;
         for (to, sum) in dx.chunks_exact_mut(hidden).zip(sum.chunks_exact(width)) {
             to[first..first + width].copy_from_slice(sum);

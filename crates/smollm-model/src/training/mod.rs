@@ -3,9 +3,8 @@
 //! The differentiable [`crate::Llama`] is the reference: candle records its operations and walks them back. Here the walk
 //! is known in advance, so everything that such a record costs falls away:
 //!
-//! - **Frozen weights are packed once, in both orientations** ([`cpu_gemm`]): `W` for `X Wᵀ`, `Wᵀ` for `dX = dY W`. With
-//!   bf16 weights the inputs of these products are rounded to bf16 and summed in f32; everything else, adapters
-//!   included, is f32.
+//! - **Frozen weights are packed once** ([`cpu_gemm`]), for `Y = X Wᵀ` and `dX = dY W` both. With bf16 weights the inputs
+//!   of these products are rounded to bf16 and summed in f32; everything else, adapters included, is f32.
 //! - **A block keeps what its backward pass cannot form again cheaply**: its input, rotated queries, keys and values,
 //!   attention's output and log-sum-exp, gate and up. Norms, activations and probabilities are computed again. With
 //!   [`Checkpointing::Block`] only the input is kept.
@@ -28,10 +27,12 @@ mod products;
 mod rows;
 mod sites;
 mod weights;
+mod work;
 
 use candle_core::DType;
 
 pub use sites::{SiteGradients, TrainingSite};
+pub use work::training_flops;
 
 use crate::buffer::grow;
 use crate::ops::{Dropout, Heads, RopeTable, mix};
@@ -174,6 +175,11 @@ impl TrainingLlama {
     /// Sizes and constants.
     pub fn config(&self) -> &ModelConfig {
         &self.weights.config
+    }
+
+    /// What is kept of a forward pass.
+    pub fn checkpointing(&self) -> Checkpointing {
+        self.checkpointing
     }
 
     /// Sum of the negative log-likelihoods (nats) of the batch's targets, dropout off.

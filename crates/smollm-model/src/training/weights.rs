@@ -4,12 +4,7 @@ use candle_core::DType;
 use cpu_gemm::{Arithmetic, Format, OperandKind, PackedMatrix};
 use rayon::prelude::*;
 
-use super::products::{Linear, transposed};
 use crate::{Checkpoint, ModelConfig, ModelError, Projection};
-
-/// Tokens of the vocabulary whose part of the gradient is summed in one chain. In a single chain over 49,152 the many
-/// tiny terms would be rounded away one by one against the large ones.
-pub(super) const VOCAB_BLOCK: usize = 256;
 
 /// The weights of one block.
 #[derive(Debug)]
@@ -17,20 +12,11 @@ pub(super) struct Block {
     pub(super) input_layernorm: Vec<f32>,
     pub(super) post_attention_layernorm: Vec<f32>,
     /// Outputs `q | k | v`.
-    pub(super) qkv: Linear,
-    pub(super) o: Linear,
+    pub(super) qkv: PackedMatrix,
+    pub(super) o: PackedMatrix,
     /// Outputs `gate | up`.
-    pub(super) gate_up: Linear,
-    pub(super) down: Linear,
-}
-
-/// The projection to the vocabulary.
-#[derive(Debug)]
-pub(super) struct Head {
-    /// `[vocab, hidden]`
-    pub(super) forward: PackedMatrix,
-    /// Its transpose in blocks of the vocabulary: `[hidden, VOCAB_BLOCK]`, the last perhaps narrower.
-    pub(super) backward: Vec<PackedMatrix>,
+    pub(super) gate_up: PackedMatrix,
+    pub(super) down: PackedMatrix,
 }
 
 /// All of them.
@@ -39,7 +25,8 @@ pub(super) struct Weights {
     pub(super) config: ModelConfig,
     /// `None` where it is the head.
     embed: Option<PackedMatrix>,
-    pub(super) head: Head,
+    /// `[vocab, hidden]`
+    pub(super) head: PackedMatrix,
     pub(super) layers: Vec<Block>,
     pub(super) norm: Vec<f32>,
     /// Whether inputs of products are rounded to bf16: where weights are, and the CPU multiplies them.
@@ -59,14 +46,15 @@ impl Weights {
         };
         let config = ck.config().clone();
         let (embed_name, head_name) = ("model.embed_tokens.weight", "lm_head.weight");
+        let vocabulary = |name: &str| {
+            let rows = matrix(ck, name, config.vocab_size, config.hidden_size)?;
+            PackedMatrix::from_f32(&rows, config.vocab_size, config.hidden_size, format)
+                .map_err(packing(ck, name))
+        };
         let (embed, head) = if config.tie_word_embeddings {
-            (None, Head::load(ck, embed_name, format)?)
+            (None, vocabulary(embed_name)?)
         } else {
-            let rows = matrix(ck, embed_name, config.vocab_size, config.hidden_size)?;
-            let embed =
-                PackedMatrix::from_f32(&rows, config.vocab_size, config.hidden_size, format)
-                    .map_err(packing(ck, embed_name))?;
-            (Some(embed), Head::load(ck, head_name, format)?)
+            (Some(vocabulary(embed_name)?), vocabulary(head_name)?)
         };
         let layers = (0..config.num_hidden_layers)
             .into_par_iter()
@@ -74,7 +62,7 @@ impl Weights {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             norm: norm(ck, "model.norm.weight")?,
-            rounded: head.forward.operand_kind(Arithmetic::Float) == OperandKind::Bf16,
+            rounded: head.operand_kind(Arithmetic::Float) == OperandKind::Bf16,
             config,
             embed,
             head,
@@ -84,7 +72,7 @@ impl Weights {
 
     /// The embedding of a token, `[hidden]`.
     pub(super) fn embedding(&self, id: u32, row: &mut [f32]) {
-        let embed = self.embed.as_ref().unwrap_or(&self.head.forward);
+        let embed = self.embed.as_ref().unwrap_or(&self.head);
         embed.row(id as usize, row);
     }
 }
@@ -101,7 +89,7 @@ impl Block {
                 rows.append(&mut matrix(ck, &last, n, k)?);
                 (out, inputs) = (out + n, k);
             }
-            Linear::new(&rows, out, inputs, format).map_err(packing(ck, &last))
+            PackedMatrix::from_f32(&rows, out, inputs, format).map_err(packing(ck, &last))
         };
         let norm_of = |rest: &str| norm(ck, &format!("model.layers.{layer}.{rest}.weight"));
         Ok(Self {
@@ -111,24 +99,6 @@ impl Block {
             o: linear(&[Projection::O])?,
             gate_up: linear(&[Projection::Gate, Projection::Up])?,
             down: linear(&[Projection::Down])?,
-        })
-    }
-}
-
-impl Head {
-    fn load(ck: &Checkpoint, name: &str, format: Format) -> Result<Self, ModelError> {
-        let (vocab, hidden) = (ck.config().vocab_size, ck.config().hidden_size);
-        let rows = matrix(ck, name, vocab, hidden)?;
-        let forward = PackedMatrix::from_f32(&rows, vocab, hidden, format);
-        let backward = rows.chunks(VOCAB_BLOCK * hidden).map(|block| {
-            let tokens = block.len() / hidden;
-            PackedMatrix::from_f32(&transposed(block, hidden), hidden, tokens, format)
-        });
-        Ok(Self {
-            forward: forward.map_err(packing(ck, name))?,
-            backward: backward
-                .collect::<Result<_, _>>()
-                .map_err(packing(ck, name))?,
         })
     }
 }

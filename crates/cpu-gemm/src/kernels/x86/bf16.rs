@@ -25,14 +25,18 @@ pub(crate) unsafe fn run(job: &Job) {
     scratch::with(room, |scratch| {
         let mut p = job.first;
         while p < job.last {
-            let count = if job.last - p >= PANELS { PANELS } else { 1 };
+            let count = match job.last - p {
+                PANELS.. => PANELS,
+                2 | 3 => 2,
+                _ => 1,
+            };
             // SAFETY: the panels are the job's, and the scratch has room for them.
             unsafe {
                 let from = panels_as_bf16(job, p, count, scratch);
-                if count == PANELS {
-                    rows::<PANELS>(job, p, from, bytes);
-                } else {
-                    rows::<1>(job, p, from, bytes);
+                match count {
+                    PANELS => rows::<PANELS>(job, p, from, bytes),
+                    2 => rows::<2>(job, p, from, bytes),
+                    _ => rows::<1>(job, p, from, bytes),
                 }
             }
             p += count;

@@ -11,6 +11,7 @@ pub(crate) mod bf16;
 pub(crate) mod f32;
 pub(crate) mod narrow;
 pub(crate) mod tiles;
+pub(crate) mod transpose;
 pub(crate) mod vnni;
 
 use std::arch::x86_64::{__m512, __mmask16, _mm512_mask_storeu_ps};

@@ -11,7 +11,6 @@ use super::{KeyGradients, Layout, Seen, Task};
 use crate::buffer::grow;
 use crate::ops::math::{exp, rounded_probabilities, sum, to_bf16};
 use crate::simd::{Kernel, Simd, dispatch};
-use crate::training::products::transposed;
 use crate::training::rows::add_row;
 
 /// Queries of one tile: whole steps of the products over them.
@@ -375,4 +374,21 @@ impl Kernel for ScoreGradient<'_> {
             self.tiles(pair);
         }
     }
+}
+
+/// The transpose of a row-major matrix with `cols` columns.
+fn transposed(matrix: &[f32], cols: usize) -> Vec<f32> {
+    const BLOCK: usize = 32;
+    let rows = matrix.len() / cols;
+    let mut out = vec![0f32; matrix.len()];
+    for first_row in (0..rows).step_by(BLOCK) {
+        for first_col in (0..cols).step_by(BLOCK) {
+            for r in first_row..(first_row + BLOCK).min(rows) {
+                for c in first_col..(first_col + BLOCK).min(cols) {
+                    out[c * rows + r] = matrix[r * cols + c];
+                }
+            }
+        }
+    }
+    out
 }
