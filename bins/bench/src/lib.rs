@@ -1,16 +1,19 @@
 //! How fast a model is on this machine, against what the machine can do.
 //!
 //! `prefill` reads a prompt, `decode` continues several of them token by token, `generate` answers through the engine
-//! that the `generate` stage uses. Each is run a few times; the median counts. Beside the rates stand the machine's
-//! measured peaks: reading bandwidth bounds decoding, products of bf16 matrices bound prefill.
+//! that the `generate` stage uses, `train` makes optimiser steps as the `train` stage does. Each is run a few times; the
+//! median counts. Beside the rates stand the machine's measured peaks: reading bandwidth bounds decoding, products of
+//! matrices bound prefill and training.
 
 #![forbid(unsafe_code)]
 
 mod memory;
 mod peaks;
 mod runs;
+mod training;
 
 use clap::{Parser, Subcommand};
+use cpu_gemm::Format;
 use loader::{InferenceArgs, LoadError, ModelSpec, smollm_model::PackedLlama};
 use serde::Serialize;
 use stage::{OrExit, StageError};
@@ -18,12 +21,15 @@ use stage::{OrExit, StageError};
 use peaks::Peaks;
 use runs::Measured;
 
-/// Measure how fast a model reads prompts and answers.
+pub use training::{TrainArgs, TrainSummary, measure_training};
+
+/// Measure how fast a model reads prompts, answers, and learns.
 ///
 /// Examples:
 ///   smoltune bench prefill --model model.gguf --tokens 512
 ///   smoltune bench decode --model model.gguf --prompt 128 --tokens 64 --batch 15
 ///   smoltune bench generate --model model.gguf --rows 15 --tokens 256 --json
+///   smoltune bench train --model model.gguf --train-csv data/train.csv --dtype bf16
 #[derive(Debug, Clone, Parser)]
 #[command(name = "bench", version, verbatim_doc_comment)]
 pub struct Args {
@@ -35,6 +41,16 @@ pub struct Args {
 /// What can be measured.
 #[derive(Debug, Clone, Subcommand)]
 pub enum What {
+    /// A model that answers
+    #[command(flatten)]
+    Inference(Inference),
+    /// Fine-tune for a few optimiser steps, as train does
+    Train(TrainArgs),
+}
+
+/// What can be measured of a model that answers.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Inference {
     /// Read a prompt
     Prefill {
         /// Tokens of the prompt
@@ -134,14 +150,27 @@ pub struct Summary {
 /// # Errors
 /// Exit code 2 for settings that make no sense, 3 for models that cannot be read, 1 when standard output fails.
 pub fn run(args: &Args) -> Result<(), StageError> {
-    let summary = measure(args)?;
-    if args.what.common().json {
-        return stage::emit_json(&summary);
+    match &args.what {
+        What::Inference(what) => {
+            let summary = measure(what)?;
+            print(&summary, what.common().json, &table(&summary))
+        }
+        What::Train(args) => {
+            let summary = measure_training(args)?;
+            print(&summary, args.json, &summary.table())
+        }
     }
-    stage::emit(&table(&summary))
 }
 
-impl What {
+fn print(summary: &impl Serialize, json: bool, table: &str) -> Result<(), StageError> {
+    if json {
+        stage::emit_json(summary)
+    } else {
+        stage::emit(table)
+    }
+}
+
+impl Inference {
     fn common(&self) -> &Common {
         match self {
             Self::Prefill { common, .. }
@@ -180,12 +209,11 @@ impl What {
     }
 }
 
-/// Does the work of the stage and prints nothing.
+/// Measures a model that answers, and prints nothing.
 ///
 /// # Errors
 /// As [`run`].
-pub fn measure(args: &Args) -> Result<Summary, StageError> {
-    let what = &args.what;
+pub fn measure(what: &Inference) -> Result<Summary, StageError> {
     let common = what.common();
     if let Some((flag, _)) = what.counts().into_iter().find(|(_, count)| *count == 0) {
         return Err(StageError::usage(format!(
@@ -201,9 +229,9 @@ pub fn measure(args: &Args) -> Result<Summary, StageError> {
     let threads = model.threads();
     Ok(Summary {
         test: match what {
-            What::Prefill { .. } => "prefill",
-            What::Decode { .. } => "decode",
-            What::Generate { .. } => "generate",
+            Inference::Prefill { .. } => "prefill",
+            Inference::Decode { .. } => "decode",
+            Inference::Generate { .. } => "generate",
         },
         model: opened.description().to_owned(),
         format: common.inference.describe(),
@@ -216,25 +244,25 @@ pub fn measure(args: &Args) -> Result<Summary, StageError> {
         gflops: measured.rate * model.linear_flops_per_token() as f64 / 1e9,
         gbps: measured.passes_per_s * model.bytes_per_token() as f64 / 1e9,
         peaks: (!common.no_peaks)
-            .then(|| Peaks::measure(threads))
+            .then(|| Peaks::measure(threads, Format::Bf16))
             .transpose()
             .or_failed()?,
     })
 }
 
 fn one(
-    what: &What,
+    what: &Inference,
     model: &mut PackedLlama,
 ) -> Result<runs::Run, loader::smollm_model::ModelError> {
     match *what {
-        What::Prefill { tokens, .. } => runs::prefill(model, tokens),
-        What::Decode {
+        Inference::Prefill { tokens, .. } => runs::prefill(model, tokens),
+        Inference::Decode {
             prompt,
             tokens,
             batch,
             ..
         } => runs::decode(model, prompt, tokens, batch),
-        What::Generate {
+        Inference::Generate {
             rows,
             prompt,
             tokens,
@@ -253,12 +281,8 @@ fn load_error(error: LoadError) -> StageError {
 }
 
 fn table(s: &Summary) -> String {
-    let of = |value: f64, peak: Option<f64>| match peak {
-        Some(peak) => format!("{value:.1} ({:.0} % of {peak:.1})", 100.0 * value / peak),
-        None => format!("{value:.1}"),
-    };
     let peaks = s.peaks.as_ref();
-    [
+    lines([
         ("test", s.test.to_owned()),
         ("model", s.model.clone()),
         ("weights", s.format.clone()),
@@ -276,9 +300,20 @@ fn table(s: &Summary) -> String {
         ),
         ("load, ms", format!("{:.0}", s.load_s * 1e3)),
         ("peak memory, MB", format!("{:.0}", s.peak_rss_mb)),
-        ("GFLOP/s", of(s.gflops, peaks.map(|p| p.peak_gflops))),
-        ("GB/s of weights", of(s.gbps, peaks.map(|p| p.peak_gbps))),
-    ]
-    .map(|(name, value)| format!("{name:<16} {value}"))
-    .join("\n")
+        ("GFLOP/s", share(s.gflops, peaks.map(|p| p.peak_gflops))),
+        ("GB/s of weights", share(s.gbps, peaks.map(|p| p.peak_gbps))),
+    ])
+}
+
+/// A figure, and how much of the peak it is.
+fn share(value: f64, peak: Option<f64>) -> String {
+    match peak {
+        Some(peak) => format!("{value:.1} ({:.0} % of {peak:.1})", 100.0 * value / peak),
+        None => format!("{value:.1}"),
+    }
+}
+
+fn lines<const N: usize>(rows: [(&str, String); N]) -> String {
+    rows.map(|(name, value)| format!("{name:<16} {value}"))
+        .join("\n")
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 pub struct Peaks {
     /// GB/s of reading memory that no cache holds.
     pub peak_gbps: f64,
-    /// GFLOP/s of a large bf16 product.
+    /// GFLOP/s of a large product of packed weights.
     pub peak_gflops: f64,
 }
 
@@ -19,13 +19,13 @@ pub struct Peaks {
 const TRIES: usize = 5;
 
 impl Peaks {
-    /// Takes about two seconds.
-    pub(crate) fn measure(threads: usize) -> Result<Self, GemmError> {
+    /// With weights of `format`; takes about two seconds.
+    pub(crate) fn measure(threads: usize, format: Format) -> Result<Self, GemmError> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let measure = || {
             Ok(Self {
                 peak_gbps: bandwidth(),
-                peak_gflops: product()?,
+                peak_gflops: product(format)?,
             })
         };
         match pool {
@@ -54,10 +54,10 @@ fn bandwidth() -> f64 {
     })
 }
 
-fn product() -> Result<f64, GemmError> {
+fn product(format: Format) -> Result<f64, GemmError> {
     let (m, n, k) = (512, 3072, 1536);
     let weights: Vec<f32> = (0..n * k).map(|i| (i % 251) as f32 / 251.0 - 0.5).collect();
-    let matrix = PackedMatrix::from_f32(&weights, n, k, Format::Bf16)?;
+    let matrix = PackedMatrix::from_f32(&weights, n, k, format)?;
     let mut x = Operand::default();
     x.fill(
         matrix.operand_kind(Arithmetic::Float),

@@ -7,7 +7,8 @@ use crate::trainable::{Trainable, without_graph};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use smollm_model::{
-    Llama, Mode, ModelConfig, SiteGradients, TrainingBatch, TrainingLlama, TrainingSite,
+    Checkpointing, Llama, Mode, ModelConfig, SiteGradients, TrainingBatch, TrainingLlama,
+    TrainingSite, training_flops,
 };
 
 /// What [`train()`](crate::train()) runs on. Both give the same numbers, to rounding.
@@ -72,6 +73,22 @@ impl Engine<'_> {
                 Ok((nll, matrices.store(sums)?))
             }
         }
+    }
+
+    /// Floating-point operations that the gradients of a batch take at the least.
+    pub(crate) fn flops(&self, trainable: &Trainable, batch: &Packed) -> f64 {
+        let checkpointing = match self {
+            Self::Autograd(_) => Checkpointing::None,
+            Self::Packed(model) => model.checkpointing(),
+        };
+        let parameters = trainable.vars().values().map(|var| var.elem_count()).sum();
+        training_flops(
+            self.config(),
+            &batch.ragged,
+            batch.supervised(),
+            parameters,
+            checkpointing,
+        )
     }
 
     /// The sum of the negative log-likelihoods, dropout off.

@@ -20,6 +20,8 @@ pub struct StepRecord {
     pub tokens: usize,
     /// `tokens` over the time that the update took.
     pub tokens_per_s: f64,
+    /// GFLOP/s: the operations of [`smollm_model::training_flops`] over the same time.
+    pub gflops: f64,
 }
 
 /// One evaluation. Serialises to a line of `train_log.jsonl`.

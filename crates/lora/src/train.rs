@@ -179,6 +179,7 @@ struct Window<'a> {
     loss: f64,
     supervised: usize,
     tokens: usize,
+    flops: f64,
 }
 
 impl<'a> Run<'a> {
@@ -203,7 +204,9 @@ impl<'a> Run<'a> {
                 return Ok(Ended::Stopped);
             };
             let mut record = self.update(done + 1, window, rates.at(done))?;
-            record.tokens_per_s = record.tokens as f64 / started.elapsed().as_secs_f64();
+            let seconds = started.elapsed().as_secs_f64();
+            record.tokens_per_s = record.tokens as f64 / seconds;
+            record.gflops /= 1e9 * seconds;
             let progress = &mut self.state.progress;
             progress.steps = done + 1;
             (progress.epoch, progress.window) = plan.position(done + 1);
@@ -276,6 +279,7 @@ impl<'a> Run<'a> {
             loss: 0.0,
             supervised,
             tokens: 0,
+            flops: 0.0,
         };
         for (index, rows) in batches.iter().enumerate() {
             let batch = Packed::new(rows.iter().map(|&row| &self.rows[row]))?;
@@ -283,6 +287,7 @@ impl<'a> Run<'a> {
             let (loss, grads) = self.micro_batch(step, rows, &batch, seed, supervised)?;
             window.loss += loss;
             window.tokens += batch.tokens;
+            window.flops += self.engine.flops(self.trainable, &batch);
             window.gradients.add(grads)?;
             let tokens = batch.tokens;
             if on_event(TrainEvent::Batch { tokens }).is_break() {
@@ -338,7 +343,9 @@ impl<'a> Run<'a> {
             lr,
             supervised_tokens: window.supervised,
             tokens: window.tokens,
+            // Both become rates once the time is known.
             tokens_per_s: 0.0,
+            gflops: window.flops,
         })
     }
 

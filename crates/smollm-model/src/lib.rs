@@ -78,4 +78,5 @@ pub use ragged::Ragged;
 pub use source::{DEFAULT_REVISION, HubOptions, ModelFiles, ModelSource};
 pub use training::{
     Checkpointing, SiteGradients, TrainingBatch, TrainingLlama, TrainingOptions, TrainingSite,
+    training_flops,
 };
