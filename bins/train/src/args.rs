@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use chat_prompt::Date;
 use clap::ValueEnum;
 use loader::{DType, ModelSpec};
-use lora::{Batching, Modules, Schedule, TargetModules, TrainConfig};
+use lora::{Batching, Modules, OnNan, Schedule, TargetModules, TrainConfig};
 
 /// Where evaluation rows are looked for when `--eval_csv` is not given: what `prepare --val` writes,
 /// and the original's name.
@@ -29,6 +29,9 @@ Examples:
 
   Keep the adapter with the best evaluation loss, stop when three evaluations were no better:
     train --eval-csv data/val.csv --eval-steps 20 --load-best-model-at-end --early-stopping-patience 3
+
+  Answer 48 evaluation rows every 20 steps, too, and keep the adapter with the best ROUGE-L:
+    train --eval-csv data/val.csv --eval-steps 20 --predict-with-generate --gen-rows 48 --metric-for-best-model rougeL --load-best-model-at-end
 
   Every linear layer, rank 32 in the MLP, rsLoRA, LoRA+:
     train --target-modules all-linear --rank-pattern '(gate|up|down)_proj=32' --rslora --loraplus-lr-ratio 16
@@ -120,12 +123,40 @@ pub struct Args {
     /// Start anew although the output folder has checkpoints (which are removed); with --resume only where they are of another run
     #[arg(long, alias = "overwrite_output_dir")]
     pub overwrite_output_dir: bool,
-    /// At the end, take the adapter with the lowest evaluation loss instead of the last one
+    /// Answer evaluation rows at every evaluation, too, and score the answers as evaluate does: token_f1, rougeL, stop_rate, gen_len
+    #[arg(long, alias = "predict_with_generate")]
+    pub predict_with_generate: bool,
+    /// Of how many evaluation rows, chosen by --seed
+    #[arg(long, value_name = "N", default_value_t = 32, alias = "gen_rows")]
+    pub gen_rows: usize,
+    /// Longest of these answers in tokens
+    #[arg(long, value_name = "N", default_value_t = 128, aliases = ["generation_max_length", "max-new-tokens", "max_new_tokens"])]
+    pub generation_max_length: usize,
+    /// What makes an evaluation the best: loss (the lowest), or with --predict-with-generate token_f1, rougeL, stop_rate (the highest)
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "loss",
+        alias = "metric_for_best_model"
+    )]
+    pub metric_for_best_model: String,
+    /// At the end, take the adapter of the best evaluation instead of the last one
     #[arg(long, alias = "load_best_model_at_end")]
     pub load_best_model_at_end: bool,
     /// Stop when so many evaluations in a row were not better than the best
     #[arg(long, value_name = "N", alias = "early_stopping_patience")]
     pub early_stopping_patience: Option<usize>,
+    /// What happens to a step whose loss or gradient is no number: error (the run ends) or skip (it changes nothing, the log says so)
+    #[arg(long, value_enum, default_value_t, alias = "on_nan")]
+    pub on_nan: OnNanArg,
+    /// With --on-nan skip: one more than so many skipped steps in a row end the run
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 5,
+        alias = "max_skipped_steps"
+    )]
+    pub max_skipped_steps: usize,
     /// Steps between lines for people; the log file has every step
     #[arg(long, value_name = "N", default_value_t = 10, alias = "logging_steps")]
     pub logging_steps: usize,
@@ -243,6 +274,16 @@ pub enum KeepArg {
     Block,
 }
 
+/// What happens to a step whose loss or gradient is no number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnNanArg {
+    /// The run ends
+    #[default]
+    Error,
+    /// The step is passed over
+    Skip,
+}
+
 /// What is done with a row that is too long.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum OnTruncate {
@@ -326,7 +367,14 @@ impl Args {
             seed: self.seed,
             eval_steps: Some(self.eval_steps),
             save_steps: self.save_steps,
+            metric_for_best_model: self.metric_for_best_model.clone(),
             load_best_model_at_end: self.load_best_model_at_end,
+            on_nan: match self.on_nan {
+                OnNanArg::Error => OnNan::Error,
+                OnNanArg::Skip => OnNan::Skip {
+                    in_a_row: self.max_skipped_steps,
+                },
+            },
             early_stopping_patience: self.early_stopping_patience,
         }
     }

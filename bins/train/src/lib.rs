@@ -13,6 +13,7 @@ mod keep;
 mod model;
 mod record;
 mod rows;
+mod scorer;
 mod start;
 mod summary;
 
@@ -20,11 +21,12 @@ use std::path::Path;
 
 use loader::LoadError;
 use lora::{
-    Adapter, Checkpoint, Snapshot, TrainConfig, TrainError, TrainOutcome, TrainState, Trainable,
+    Adapter, Checkpoint, Evaluation, Scorer, Snapshot, TrainConfig, TrainError, TrainOutcome,
+    TrainState, Trainable,
 };
 use stage::{Manifest, OrExit, StageError, interrupt};
 
-pub use args::{Args, BatchingArg, Compat, EngineArg, KeepArg, OnTruncate, Precision};
+pub use args::{Args, BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision};
 pub use rows::RowCounts;
 pub use summary::Summary;
 
@@ -32,6 +34,7 @@ use keep::Keeper;
 use model::Model;
 use record::{LOG_FILE, Recorder};
 use rows::Encoded;
+use scorer::AnswerScorer;
 
 const MANIFEST_FILE: &str = "manifest.json";
 
@@ -58,6 +61,7 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     interrupt::install();
     let config = args.train_config();
     config.check().map_err(train_error)?;
+    scorer::check(args)?;
     start::new_config(args)?;
     let opened = loader::open(&args.model())
         .map_err(load_error)?
@@ -71,6 +75,7 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     say(&train_rows.counts.text("training"));
     let eval_file = args.eval_file();
     let eval_rows = eval_file.as_deref().map(encode).transpose()?;
+    let questions = scorer::questions(args, &opened, eval_file.as_deref().zip(eval_rows.as_ref()))?;
 
     let mut manifest = summary::manifest(args, &start);
     manifest.model = Some(opened.description().to_owned());
@@ -80,7 +85,9 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     let initial = args.init_adapter.as_ref();
     decisive.extend(initial.map(|dir| dir.join(lora::WEIGHTS_FILE)));
     let eval_samples = eval_rows.as_ref().map_or(&[][..], |rows| &rows.samples);
-    let settings = keep::settings(&manifest, &decisive, &train_rows.samples, eval_samples)?;
+    let asked = questions.as_ref().map(scorer::Questions::fingerprint);
+    let rows = (&train_rows.samples[..], eval_samples);
+    let settings = keep::settings(&manifest, &decisive, rows, asked)?;
     decisive.push(args.train_csv.clone());
     decisive.extend(eval_file);
     for path in decisive {
@@ -98,6 +105,9 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     let begun = manifest.clone().fact("complete", false).fact("steps", done);
     begun.write(&args.output_dir.join(MANIFEST_FILE))?;
 
+    let mut scorer = questions
+        .map(|questions| AnswerScorer::load(questions, &opened))
+        .transpose()?;
     let mut model = Model::load(args, opened)?;
     let job = Job {
         args,
@@ -106,7 +116,8 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
         rows: &train_rows,
         eval_rows: eval_rows.as_ref(),
     };
-    let (outcome, last, spent) = job.learn(&mut model, &start, found)?;
+    let scorer = scorer.as_mut().map(|scorer| scorer as &mut dyn Scorer);
+    let (outcome, last, spent) = job.learn(&mut model, scorer, &start, found)?;
     let (trained, loaded_best) = choose(args, &keeper, &outcome, last)?;
     let manifest = manifest.fact("loaded_best", loaded_best);
     save(args, &trained, &outcome, manifest, &counts.0)?;
@@ -136,6 +147,7 @@ impl Job<'_> {
     fn learn(
         &self,
         model: &mut Model,
+        scorer: Option<&mut dyn Scorer>,
         start: &Adapter,
         found: Option<Checkpoint>,
     ) -> Result<(TrainOutcome, Adapter, (f64, usize)), StageError> {
@@ -153,13 +165,17 @@ impl Job<'_> {
             self.keeper,
         )?;
         let eval_rows = self.eval_rows.map_or(&[][..], |encoded| &encoded.samples);
+        let mut evaluation = Evaluation::from(eval_rows);
+        if let Some(scorer) = scorer {
+            evaluation = evaluation.with_scorer(scorer);
+        }
         let mut hear = |event| recorder.hear(event);
         let outcome = lora::train_from(
             model.engine(),
             &trainable,
             &mut state,
             rows,
-            eval_rows,
+            evaluation,
             config,
             &mut hear,
         );
@@ -229,6 +245,7 @@ fn choose(
     let wanted = outcome.complete && args.load_best_model_at_end;
     let best = outcome
         .best
+        .as_ref()
         .filter(|best| wanted && best.step != outcome.steps);
     let Some(best) = best else {
         return Ok((last, false));
@@ -254,7 +271,12 @@ fn save(
         .fact("stopped_early", outcome.stopped_early)
         .fact("loss", outcome.loss)
         .fact("eval_loss", outcome.eval_loss)
-        .fact("best", serde_json::to_value(outcome.best).or_failed()?)
+        .fact(
+            "eval_metrics",
+            serde_json::to_value(&outcome.eval_metrics).or_failed()?,
+        )
+        .fact("best", serde_json::to_value(&outcome.best).or_failed()?)
+        .fact("skipped", outcome.skipped)
         .fact("train_rows", serde_json::to_value(counts).or_failed()?);
     if outcome.complete || outcome.steps > 0 {
         trained.save(folder).or_failed()?;
@@ -300,7 +322,7 @@ fn load_error(error: LoadError) -> StageError {
 /// Each error of the trainer with the exit code that it deserves.
 fn train_error(error: TrainError) -> StageError {
     match error {
-        TrainError::Setting { .. } => StageError::usage(error),
+        TrainError::Setting { .. } | TrainError::Metric { .. } => StageError::usage(error),
         TrainError::NoRows | TrainError::Row { .. } => StageError::bad_data(error),
         _ => StageError::failed(error),
     }

@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use lora::{EvalRecord, StepRecord, TrainEvent};
+use lora::{EvalRecord, SkipRecord, StepRecord, TrainEvent};
 use serde::{Deserialize, Serialize};
 use stage::{Progress, StageError, interrupt};
 
 use crate::keep::Keeper;
+use crate::scorer;
 
 /// Name of the log within the output folder.
 pub(crate) const LOG_FILE: &str = "train_log.jsonl";
@@ -68,6 +69,7 @@ impl<'a> Recorder<'a> {
         let written = match event {
             TrainEvent::Batch { tokens: _ } => Ok(()),
             TrainEvent::Step(record) => self.step(&record).map_err(log),
+            TrainEvent::Skipped(record) => self.skipped(&record).map_err(log),
             TrainEvent::Eval(record) => self.evaluation(&record).map_err(log),
             TrainEvent::Checkpoint(snapshot) => {
                 self.keeper.save(&snapshot).map_err(StageError::failed)
@@ -101,13 +103,24 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
+    fn skipped(&mut self, record: &SkipRecord) -> std::io::Result<()> {
+        self.write(record)?;
+        self.progress.inc(1);
+        let SkipRecord { step, skipped } = record;
+        self.progress
+            .note(format!("step {step}: skipped, {skipped}"));
+        Ok(())
+    }
+
     fn evaluation(&mut self, record: &EvalRecord) -> std::io::Result<()> {
         self.write(record)?;
         let (step, loss) = (record.step, record.eval_loss);
-        self.progress.note(format!(
+        let mut line = format!(
             "step {step}: evaluation loss {loss:.4}, perplexity {:.2}",
             record.perplexity
-        ));
+        );
+        line += &scorer::text(record);
+        self.progress.note(line);
         Ok(())
     }
 
