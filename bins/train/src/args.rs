@@ -9,6 +9,8 @@ use clap::ValueEnum;
 use loader::{DType, ModelSpec};
 use lora::{Batching, Modules, OnNan, Schedule, TargetModules, TrainConfig};
 
+use crate::machine::Bytes;
+
 /// Where evaluation rows are looked for when `--eval_csv` is not given: what `prepare --val` writes,
 /// and the original's name.
 const DEFAULT_EVAL: [&str; 2] = ["data/val.csv", "data/eval.csv"];
@@ -23,6 +25,9 @@ Examples:
   The defaults, on data/train.csv:
     train --model-name HuggingFaceTB/SmolLM2-135M-Instruct
 
+  What would it take, and would it fit into 4 GB?
+    train --dry-run --memory-limit 4GB --checkpointing auto
+
   Checkpoints that survive a crash; the second command goes on:
     train --save-steps 50 --save-total-limit 2
     train --save-steps 50 --save-total-limit 2 --resume
@@ -32,6 +37,9 @@ Examples:
 
   Answer 48 evaluation rows every 20 steps, too, and keep the adapter with the best ROUGE-L:
     train --eval-csv data/val.csv --eval-steps 20 --predict-with-generate --gen-rows 48 --metric-for-best-model rougeL --load-best-model-at-end
+
+  Watch it in TensorBoard (tensorboard --logdir adapter/runs), pass over steps that are no numbers:
+    train --report-to tensorboard --on-nan skip
 
   Every linear layer, rank 32 in the MLP, rsLoRA, LoRA+:
     train --target-modules all-linear --rank-pattern '(gate|up|down)_proj=32' --rslora --loraplus-lr-ratio 16
@@ -160,6 +168,12 @@ pub struct Args {
     /// Steps between lines for people; the log file has every step
     #[arg(long, value_name = "N", default_value_t = 10, alias = "logging_steps")]
     pub logging_steps: usize,
+    /// Who else is told of steps and evaluations: tensorboard (an event file), or none
+    #[arg(long, value_enum, default_value_t, alias = "report_to")]
+    pub report_to: ReportTo,
+    /// Folder of the event file [default: runs in the output folder]
+    #[arg(long, value_name = "DIR", alias = "logging_dir")]
+    pub logging_dir: Option<PathBuf>,
     /// Rank [default: 16, or that of --init-adapter]
     #[arg(long, value_name = "N", alias = "lora_r")]
     pub lora_r: Option<usize>,
@@ -207,7 +221,7 @@ pub struct Args {
     /// What computes loss and gradients: packed (weights packed for this CPU) or autograd (candle; slower, the reference)
     #[arg(long, value_enum, default_value_t)]
     pub engine: EngineArg,
-    /// What is kept for the backward pass: none (no checkpointing: all that it needs) or block (the input of each block; less memory, slower). For the packed engine
+    /// What is kept for the backward pass: none (no checkpointing: all that it needs) or block (the input of each block; less memory, slower), or auto: none where it is predicted to fit. For the packed engine
     #[arg(long, value_enum, default_value_t, alias = "gradient-checkpointing")]
     pub checkpointing: KeepArg,
     /// What happens to a row that is too long
@@ -228,6 +242,15 @@ pub struct Args {
     /// Build training rows as the original program does, its defects included
     #[arg(long, value_enum)]
     pub compat: Option<Compat>,
+    /// Print what the run would take (steps, tokens, arithmetic, memory, time) and do nothing; exit code 2 if it cannot fit
+    #[arg(long, alias = "dry_run")]
+    pub dry_run: bool,
+    /// With --dry-run: load and measure nothing, and say nothing of the time
+    #[arg(long, alias = "no_probe")]
+    pub no_probe: bool,
+    /// Memory that may be used, such as 6GB; a run that is predicted to need more does not start [default: what is available]
+    #[arg(long, value_name = "SIZE", alias = "memory_limit")]
+    pub memory_limit: Option<Bytes>,
     /// Print the outcome as one JSON object
     #[arg(long)]
     pub json: bool,
@@ -272,6 +295,8 @@ pub enum KeepArg {
     None,
     /// The input of each block, which is run again
     Block,
+    /// None where the memory is predicted to be enough, else block
+    Auto,
 }
 
 /// What happens to a step whose loss or gradient is no number.
@@ -282,6 +307,16 @@ pub enum OnNanArg {
     Error,
     /// The step is passed over
     Skip,
+}
+
+/// Who is told of steps and evaluations beside the log file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportTo {
+    /// Nobody
+    #[default]
+    None,
+    /// TensorBoard
+    Tensorboard,
 }
 
 /// What is done with a row that is too long.
@@ -377,6 +412,12 @@ impl Args {
             },
             early_stopping_patience: self.early_stopping_patience,
         }
+    }
+
+    /// Where the event file goes.
+    pub(crate) fn logging_dir(&self) -> PathBuf {
+        let default = || self.output_dir.join("runs");
+        self.logging_dir.clone().unwrap_or_else(default)
     }
 
     /// The evaluation rows' file, if there is one: a default that was not typed may be missing.

@@ -9,32 +9,41 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod dry_run;
 mod keep;
+mod machine;
 mod model;
+mod plan;
+mod prepared;
 mod record;
 mod rows;
 mod scorer;
 mod start;
 mod summary;
-
-use std::path::Path;
+mod tensorboard;
+mod view;
 
 use loader::LoadError;
 use lora::{
-    Adapter, Checkpoint, Evaluation, Scorer, Snapshot, TrainConfig, TrainError, TrainOutcome,
-    TrainState, Trainable,
+    Adapter, Checkpoint, Evaluation, Scorer, Settings, Snapshot, TrainConfig, TrainError,
+    TrainOutcome, TrainState, Trainable,
 };
 use stage::{Manifest, OrExit, StageError, interrupt};
 
-pub use args::{Args, BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision};
+pub use args::{
+    Args, BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
+};
+pub use machine::Bytes;
+pub use plan::{MemoryPlan, Plan};
 pub use rows::RowCounts;
 pub use summary::Summary;
 
 use keep::Keeper;
 use model::Model;
+use prepared::Prepared;
 use record::{LOG_FILE, Recorder};
 use rows::Encoded;
-use scorer::AnswerScorer;
+use scorer::{AnswerScorer, Questions};
 
 const MANIFEST_FILE: &str = "manifest.json";
 
@@ -43,6 +52,9 @@ const MANIFEST_FILE: &str = "manifest.json";
 /// # Errors
 /// As [`fine_tune`]; also when standard output cannot be written.
 pub fn run(args: &Args) -> Result<(), StageError> {
+    if args.dry_run {
+        return dry_run::run(args);
+    }
     let summary = fine_tune(args)?;
     if args.json {
         stage::emit_json(&summary)
@@ -60,43 +72,13 @@ pub fn run(args: &Args) -> Result<(), StageError> {
 pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     interrupt::install();
     let config = args.train_config();
-    config.check().map_err(train_error)?;
-    scorer::check(args)?;
-    start::new_config(args)?;
-    let opened = loader::open(&args.model())
-        .map_err(load_error)?
-        .with_system(args.system.clone().filter(|text| !text.is_empty()))
-        .with_date(args.date);
-    let start = start::adapter(args, &opened)?;
-
-    let context = opened.config().max_position_embeddings;
-    let encode = |path: &Path| rows::encode_file(path, opened.prompter(), args, context);
-    let train_rows = encode(&args.train_csv)?;
-    say(&train_rows.counts.text("training"));
-    let eval_file = args.eval_file();
-    let eval_rows = eval_file.as_deref().map(encode).transpose()?;
-    let questions = scorer::questions(args, &opened, eval_file.as_deref().zip(eval_rows.as_ref()))?;
-
-    let mut manifest = summary::manifest(args, &start);
-    manifest.model = Some(opened.description().to_owned());
-    manifest.template = Some(opened.prompter().template_hash());
-    manifest.adapter = args.init_adapter.as_ref().map(|p| p.display().to_string());
-    let mut decisive = opened.weight_files().map_err(load_error)?;
-    let initial = args.init_adapter.as_ref();
-    decisive.extend(initial.map(|dir| dir.join(lora::WEIGHTS_FILE)));
-    let eval_samples = eval_rows.as_ref().map_or(&[][..], |rows| &rows.samples);
-    let asked = questions.as_ref().map(scorer::Questions::fingerprint);
-    let rows = (&train_rows.samples[..], eval_samples);
-    let settings = keep::settings(&manifest, &decisive, rows, asked)?;
-    decisive.push(args.train_csv.clone());
-    decisive.extend(eval_file);
-    for path in decisive {
-        manifest.add_input(&path)?;
-    }
-    let counts = (
-        train_rows.counts.clone(),
-        eval_rows.as_ref().map(|r| r.counts.clone()),
-    );
+    let prepared = Prepared::new(args, &config)?;
+    let planning = prepared.planning(args, &config);
+    let plan = Plan::new(&planning)?;
+    plan.check(&planning)?;
+    say(&plan.text());
+    let (manifest, settings) = identity(args, &prepared)?;
+    let counts = prepared.counts();
     stage::create_folder(&args.output_dir)?;
     let keeper = Keeper::new(args, settings);
     let found = keeper.find(args)?;
@@ -105,15 +87,23 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     let begun = manifest.clone().fact("complete", false).fact("steps", done);
     begun.write(&args.output_dir.join(MANIFEST_FILE))?;
 
+    let Prepared {
+        opened,
+        start,
+        rows,
+        eval_rows,
+        questions,
+        ..
+    } = prepared;
     let mut scorer = questions
         .map(|questions| AnswerScorer::load(questions, &opened))
         .transpose()?;
-    let mut model = Model::load(args, opened)?;
+    let mut model = Model::load(args, plan.checkpointing(), opened)?;
     let job = Job {
         args,
         config: &config,
         keeper: &keeper,
-        rows: &train_rows,
+        rows: &rows,
         eval_rows: eval_rows.as_ref(),
     };
     let scorer = scorer.as_mut().map(|scorer| scorer as &mut dyn Scorer);
@@ -130,6 +120,27 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
         loaded_best,
         ..summary
     })
+}
+
+/// The manifest of a run, and the settings by which its checkpoints know it again.
+fn identity(args: &Args, prepared: &Prepared) -> Result<(Manifest, Settings), StageError> {
+    let opened = &prepared.opened;
+    let mut manifest = summary::manifest(args, &prepared.start);
+    manifest.model = Some(opened.description().to_owned());
+    manifest.template = Some(opened.prompter().template_hash());
+    manifest.adapter = args.init_adapter.as_ref().map(|p| p.display().to_string());
+    let mut decisive = opened.weight_files().map_err(load_error)?;
+    let initial = args.init_adapter.as_ref();
+    decisive.extend(initial.map(|dir| dir.join(lora::WEIGHTS_FILE)));
+    let asked = prepared.questions.as_ref().map(Questions::fingerprint);
+    let rows = (&prepared.rows.samples[..], prepared.eval_samples());
+    let settings = keep::settings(&manifest, &decisive, rows, asked)?;
+    decisive.push(args.train_csv.clone());
+    decisive.extend(prepared.eval_file.clone());
+    for path in decisive {
+        manifest.add_input(&path)?;
+    }
+    Ok((manifest, settings))
 }
 
 /// What a run is made of, but for the model.
@@ -157,13 +168,7 @@ impl Job<'_> {
         let steps = lora::planned_steps(rows, config).map_err(train_error)?;
         warn_if_nothing_moves(config, steps);
         let progress = state.progress();
-        let mut recorder = Recorder::start(
-            &args.output_dir,
-            steps,
-            args.logging_steps,
-            progress,
-            self.keeper,
-        )?;
+        let mut recorder = Recorder::start(args, steps, progress, self.keeper)?;
         let eval_rows = self.eval_rows.map_or(&[][..], |encoded| &encoded.samples);
         let mut evaluation = Evaluation::from(eval_rows);
         if let Some(scorer) = scorer {

@@ -162,6 +162,21 @@ fn prompt(
 }
 
 impl Questions {
+    /// Bytes of the model that answers, with the keys and values of as many answers as are in the works at once.
+    pub(crate) fn memory(&self, opened: &Opened) -> usize {
+        let files = opened.weight_files().unwrap_or_default();
+        let sizes = files.iter().filter_map(|path| path.metadata().ok());
+        let weights = sizes.map(|file| file.len() as usize).sum::<usize>();
+        let model = opened.config();
+        let mut tokens: Vec<usize> = self.prompts.iter().map(Vec::len).collect();
+        tokens.sort_unstable_by_key(|n| std::cmp::Reverse(*n));
+        let at_once = tokens.iter().take(self.config.batch_size);
+        let tokens: usize = at_once.map(|n| n + self.config.max_new_tokens).sum();
+        let width = 2 * model.key_value_width() * model.num_hidden_layers;
+        // At most: they are half as wide where weights are not f32.
+        weights + tokens * width * size_of::<f32>()
+    }
+
     /// SHA-256 of prompts and reference answers.
     pub(crate) fn fingerprint(&self) -> String {
         let mut bytes = Vec::new();

@@ -4,6 +4,9 @@
 mod bad_input;
 mod generation;
 mod interrupt;
+mod plan;
 mod resume;
 mod runs;
 mod support;
+mod tensorboard;
+mod terminal;

@@ -36,7 +36,7 @@ fn flags(extra: &[&str]) -> Vec<String> {
 }
 
 /// Answers are generated and scored, and the best are kept.
-const ANSWERS: [&str; 7] = [
+const ANSWERS: [&str; 9] = [
     "--predict-with-generate",
     "--gen-rows",
     "5",
@@ -44,6 +44,8 @@ const ANSWERS: [&str; 7] = [
     "12",
     "--metric-for-best-model",
     "rougeL",
+    "--report-to",
+    "tensorboard",
 ];
 
 /// Starts a run that can be ended.

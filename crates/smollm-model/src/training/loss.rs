@@ -13,7 +13,7 @@ use crate::buffer::grow;
 use crate::ops::nll_gradient_row;
 
 /// Rows of one chunk: 128 rows of 49,152 logits are 25 MB.
-const CHUNK: usize = 128;
+pub(super) const CHUNK: usize = 128;
 
 /// Panels of 16 features that one task takes of the gradient.
 const TASK_PANELS: usize = 6;

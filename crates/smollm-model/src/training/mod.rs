@@ -21,6 +21,7 @@
 mod attention;
 mod backward;
 mod columns;
+mod cost;
 mod forward;
 mod loss;
 mod low_rank;
@@ -31,6 +32,7 @@ mod weights;
 
 use candle_core::DType;
 
+pub use cost::{BatchShape, SiteShape, TrainingCost, TrainingMemory};
 pub use sites::{SiteGradients, TrainingSite};
 
 use crate::buffer::grow;
