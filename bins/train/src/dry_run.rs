@@ -6,7 +6,8 @@ use std::time::Instant;
 use lora::{Sample, TrainConfig, TrainEvent, TrainState};
 use stage::{OrExit, StageError, interrupt};
 
-use crate::args::{Args, BatchingArg};
+use crate::args::Args;
+use crate::choices::BatchingArg;
 use crate::model::Model;
 use crate::plan::Plan;
 use crate::prepared::Prepared;

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod choices;
 mod dry_run;
 mod keep;
 mod machine;
@@ -30,8 +31,9 @@ use lora::{
 };
 use stage::{Manifest, OrExit, StageError, interrupt};
 
-pub use args::{
-    Args, BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
+pub use args::Args;
+pub use choices::{
+    BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
 };
 pub use machine::Bytes;
 pub use plan::{MemoryPlan, Plan};

@@ -5,7 +5,8 @@ use lora::{Adapter, Engine, LoraError, Trainable};
 use smollm_model::{Checkpointing, Llama, TrainingLlama};
 use stage::StageError;
 
-use crate::args::{Args, EngineArg};
+use crate::args::Args;
+use crate::choices::EngineArg;
 use crate::{load_error, plan};
 
 /// What [`lora::train`] runs on.

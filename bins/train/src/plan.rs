@@ -6,7 +6,8 @@ use serde::Serialize;
 use smollm_model::{BatchShape, Checkpointing, SiteShape, TrainingCost, TrainingOptions};
 use stage::StageError;
 
-use crate::args::{Args, EngineArg, KeepArg};
+use crate::args::Args;
+use crate::choices::{BatchingArg, EngineArg, KeepArg, Precision};
 use crate::machine::{Bytes, available};
 use crate::scorer::Questions;
 use crate::train_error;
@@ -173,14 +174,15 @@ impl Plan {
             supervised: self.largest_batch,
             ..Load::default()
         };
+        let one = match planning.args.batching {
+            BatchingArg::Packed => "--batching shuffled --bs 1",
+            BatchingArg::Shuffled | BatchingArg::Bucketed => "--bs 1",
+        };
+        let block = "--checkpointing block";
         for (load, how, flags) in [
-            (largest, Checkpointing::Block, "--checkpointing block"),
-            (longest, Checkpointing::None, "--bs 1"),
-            (
-                longest,
-                Checkpointing::Block,
-                "--bs 1 --checkpointing block",
-            ),
+            (largest, Checkpointing::Block, block.to_owned()),
+            (longest, Checkpointing::None, one.to_owned()),
+            (longest, Checkpointing::Block, format!("{one} {block}")),
         ] {
             let total = planning.memory(load, how).total;
             if total <= limit {
@@ -198,8 +200,8 @@ impl Plan {
         // In steps that people would try.
         let tokens = (1..=longest.inputs / 32).rev().map(|n| 32 * n).find(fits);
         match tokens {
-            Some(tokens) => format!("--bs 1 --checkpointing block --max-seq-len {tokens} fits"),
-            None if planning.args.dtype == crate::Precision::F32 => {
+            Some(tokens) => format!("{one} {block} --max-seq-len {tokens} fits"),
+            None if planning.args.dtype == Precision::F32 => {
                 "not even short rows fit; --dtype bf16 halves the weights".to_owned()
             }
             None => "not even short rows fit; take a smaller model".to_owned(),

@@ -9,7 +9,8 @@ use lora::{EvalRecord, SkipRecord, StepRecord, TrainEvent};
 use serde::{Deserialize, Serialize};
 use stage::{Progress, StageError, interrupt};
 
-use crate::args::{Args, ReportTo};
+use crate::args::Args;
+use crate::choices::ReportTo;
 use crate::keep::Keeper;
 use crate::scorer;
 use crate::tensorboard::EventFile;

@@ -10,7 +10,8 @@ use lora::Sample;
 use serde::Serialize;
 use stage::{OrExit, StageError};
 
-use crate::args::{Args, OnTruncate};
+use crate::args::Args;
+use crate::choices::OnTruncate;
 
 /// What became of a file's rows.
 #[derive(Debug, Clone, Default, Serialize)]
