@@ -94,7 +94,7 @@ pub struct TrainSummary {
     pub range: [f64; 2],
     /// Most memory of this process while it trained, in MB; 0 where the system does not say.
     pub peak_rss_mb: f64,
-    /// GFLOP/s: what loss and gradients take at the least ([`smollm_model::training_flops`]), over the same time.
+    /// GFLOP/s: what loss and gradients take at the least ([`smollm_model::TrainingCost::gradient_flops`]), over the same time.
     pub gflops: f64,
     /// What the machine can do.
     #[serde(flatten)]

@@ -5,9 +5,13 @@
 use std::path::PathBuf;
 
 use chat_prompt::Date;
-use clap::ValueEnum;
-use loader::{DType, ModelSpec};
-use lora::{Batching, Modules, Schedule, TargetModules, TrainConfig};
+use loader::ModelSpec;
+use lora::{Batching, Modules, OnNan, Schedule, TargetModules, TrainConfig};
+
+use crate::choices::{
+    BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
+};
+use crate::machine::Bytes;
 
 /// Where evaluation rows are looked for when `--eval_csv` is not given: what `prepare --val` writes,
 /// and the original's name.
@@ -23,12 +27,21 @@ Examples:
   The defaults, on data/train.csv:
     train --model-name HuggingFaceTB/SmolLM2-135M-Instruct
 
+  What would it take, and would it fit into 4 GB?
+    train --dry-run --memory-limit 4GB --checkpointing auto
+
   Checkpoints that survive a crash; the second command goes on:
     train --save-steps 50 --save-total-limit 2
     train --save-steps 50 --save-total-limit 2 --resume
 
   Keep the adapter with the best evaluation loss, stop when three evaluations were no better:
     train --eval-csv data/val.csv --eval-steps 20 --load-best-model-at-end --early-stopping-patience 3
+
+  Answer 48 evaluation rows every 20 steps, too, and keep the adapter with the best ROUGE-L:
+    train --eval-csv data/val.csv --eval-steps 20 --predict-with-generate --gen-rows 48 --metric-for-best-model rougeL --load-best-model-at-end
+
+  Watch it in TensorBoard (tensorboard --logdir adapter/runs), pass over steps that are no numbers:
+    train --report-to tensorboard --on-nan skip
 
   Every linear layer, rank 32 in the MLP, rsLoRA, LoRA+:
     train --target-modules all-linear --rank-pattern '(gate|up|down)_proj=32' --rslora --loraplus-lr-ratio 16
@@ -120,15 +133,49 @@ pub struct Args {
     /// Start anew although the output folder has checkpoints (which are removed); with --resume only where they are of another run
     #[arg(long, alias = "overwrite_output_dir")]
     pub overwrite_output_dir: bool,
-    /// At the end, take the adapter with the lowest evaluation loss instead of the last one
+    /// Answer evaluation rows at every evaluation, too, and score the answers as evaluate does: token_f1, rougeL, stop_rate, gen_len
+    #[arg(long, alias = "predict_with_generate")]
+    pub predict_with_generate: bool,
+    /// Of how many evaluation rows, chosen by --seed
+    #[arg(long, value_name = "N", default_value_t = 32, alias = "gen_rows")]
+    pub gen_rows: usize,
+    /// Longest of these answers in tokens
+    #[arg(long, value_name = "N", default_value_t = 128, aliases = ["generation_max_length", "max-new-tokens", "max_new_tokens"])]
+    pub generation_max_length: usize,
+    /// What makes an evaluation the best: loss (the lowest), or with --predict-with-generate token_f1, rougeL, stop_rate (the highest)
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "loss",
+        alias = "metric_for_best_model"
+    )]
+    pub metric_for_best_model: String,
+    /// At the end, take the adapter of the best evaluation instead of the last one
     #[arg(long, alias = "load_best_model_at_end")]
     pub load_best_model_at_end: bool,
     /// Stop when so many evaluations in a row were not better than the best
     #[arg(long, value_name = "N", alias = "early_stopping_patience")]
     pub early_stopping_patience: Option<usize>,
+    /// What happens to a step whose loss or gradient is no number: error (the run ends) or skip (it changes nothing, the log says so)
+    #[arg(long, value_enum, default_value_t, alias = "on_nan")]
+    pub on_nan: OnNanArg,
+    /// With --on-nan skip: one more than so many skipped steps in a row end the run
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 5,
+        alias = "max_skipped_steps"
+    )]
+    pub max_skipped_steps: usize,
     /// Steps between lines for people; the log file has every step
     #[arg(long, value_name = "N", default_value_t = 10, alias = "logging_steps")]
     pub logging_steps: usize,
+    /// Who else is told of steps and evaluations: tensorboard (an event file), or none
+    #[arg(long, value_enum, default_value_t, alias = "report_to")]
+    pub report_to: ReportTo,
+    /// Folder of the event file [default: runs in the output folder]
+    #[arg(long, value_name = "DIR", alias = "logging_dir")]
+    pub logging_dir: Option<PathBuf>,
     /// Rank [default: 16, or that of --init-adapter]
     #[arg(long, value_name = "N", alias = "lora_r")]
     pub lora_r: Option<usize>,
@@ -176,7 +223,7 @@ pub struct Args {
     /// What computes loss and gradients: packed (weights packed for this CPU) or autograd (candle; slower, the reference)
     #[arg(long, value_enum, default_value_t)]
     pub engine: EngineArg,
-    /// What is kept for the backward pass: none (no checkpointing: all that it needs) or block (the input of each block; less memory, slower). For the packed engine
+    /// What is kept for the backward pass: none (no checkpointing: all that it needs) or block (the input of each block; less memory, slower), or auto: none where it is predicted to fit. For the packed engine
     #[arg(long, value_enum, default_value_t, alias = "gradient-checkpointing")]
     pub checkpointing: KeepArg,
     /// What happens to a row that is too long
@@ -197,85 +244,18 @@ pub struct Args {
     /// Build training rows as the original program does, its defects included
     #[arg(long, value_enum)]
     pub compat: Option<Compat>,
+    /// Print what the run would take (steps, tokens, arithmetic, memory, time) and do nothing; exit code 2 if it cannot fit
+    #[arg(long, alias = "dry_run")]
+    pub dry_run: bool,
+    /// With --dry-run: load and measure nothing, and say nothing of the time
+    #[arg(long, alias = "no_probe")]
+    pub no_probe: bool,
+    /// Memory that may be used, such as 6GB; a run that is predicted to need more does not start [default: what is available]
+    #[arg(long, value_name = "SIZE", alias = "memory_limit")]
+    pub memory_limit: Option<Bytes>,
     /// Print the outcome as one JSON object
     #[arg(long)]
     pub json: bool,
-}
-
-/// How frozen weights are stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32 bits
-    #[default]
-    #[value(alias = "float32")]
-    F32,
-    /// 16 bits, with f32's range
-    #[value(alias = "bfloat16")]
-    Bf16,
-}
-
-impl Precision {
-    pub(crate) fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
-        }
-    }
-}
-
-/// What computes loss and gradients.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum EngineArg {
-    /// Packed weights and a backward pass of their own
-    #[default]
-    Packed,
-    /// The differentiable model
-    Autograd,
-}
-
-/// What is kept of a forward pass.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum KeepArg {
-    /// What the backward pass needs
-    #[default]
-    None,
-    /// The input of each block, which is run again
-    Block,
-}
-
-/// What is done with a row that is too long.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum OnTruncate {
-    /// Shorten the context; drop the row where instruction and response alone do not fit
-    #[default]
-    Context,
-    /// Drop the row
-    Drop,
-    /// Keep the first tokens, as the original program does
-    #[value(alias = "keep_start")]
-    KeepStart,
-    /// Stop with an error
-    Error,
-}
-
-/// Which rows go through the model together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum BatchingArg {
-    /// Any, in the shuffled order
-    #[default]
-    Shuffled,
-    /// Rows of about the same length
-    Bucketed,
-    /// As many as fit into a number of tokens
-    #[value(alias = "packing")]
-    Packed,
-}
-
-/// Whose behaviour to reproduce.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Compat {
-    /// The Python program that this one replaces
-    Original,
 }
 
 /// `REGEX=VALUE`, cut at the last `=`.
@@ -326,9 +306,22 @@ impl Args {
             seed: self.seed,
             eval_steps: Some(self.eval_steps),
             save_steps: self.save_steps,
+            metric_for_best_model: self.metric_for_best_model.clone(),
             load_best_model_at_end: self.load_best_model_at_end,
+            on_nan: match self.on_nan {
+                OnNanArg::Error => OnNan::Error,
+                OnNanArg::Skip => OnNan::Skip {
+                    in_a_row: self.max_skipped_steps,
+                },
+            },
             early_stopping_patience: self.early_stopping_patience,
         }
+    }
+
+    /// Where the event file goes.
+    pub(crate) fn logging_dir(&self) -> PathBuf {
+        let default = || self.output_dir.join("runs");
+        self.logging_dir.clone().unwrap_or_else(default)
     }
 
     /// The evaluation rows' file, if there is one: a default that was not typed may be missing.

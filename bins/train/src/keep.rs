@@ -97,7 +97,8 @@ impl Keeper {
     /// Writes a checkpoint and removes those that are no longer wanted.
     pub(crate) fn save(&self, snapshot: &Snapshot) -> Result<(), CheckpointError> {
         self.folder.save(snapshot, &self.settings)?;
-        let best = snapshot.state.progress().best.map(|best| best.step);
+        let best = snapshot.state.progress().best.as_ref();
+        let best = best.map(|best| best.step);
         // Without --save-steps, only the best and the last are ever asked for.
         match self.limit.or_else(|| self.passing.then_some(1)) {
             Some(limit) => self.folder.rotate(limit, best.filter(|_| self.keep_best)),
@@ -120,8 +121,8 @@ impl Keeper {
 pub(crate) fn settings(
     manifest: &Manifest,
     model_files: &[impl AsRef<Path>],
-    rows: &[Sample],
-    eval_rows: &[Sample],
+    (rows, eval_rows): (&[Sample], &[Sample]),
+    questions: Option<String>,
 ) -> Result<Settings, StageError> {
     let mut settings = manifest.arguments.clone();
     settings.extend(manifest.seeds.iter().map(|(k, v)| (k.clone(), (*v).into())));
@@ -129,6 +130,7 @@ pub(crate) fn settings(
     add("template", manifest.template.clone().into());
     add("train_rows", fingerprint(rows).into());
     add("eval_rows", fingerprint(eval_rows).into());
+    add("questions", questions.into());
     let mut hashes = Vec::new();
     for path in model_files {
         let hash = stage::sha256_file(path.as_ref());

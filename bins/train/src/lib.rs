@@ -9,29 +9,43 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod choices;
+mod dry_run;
 mod keep;
+mod machine;
 mod model;
+mod plan;
+mod prepared;
 mod record;
 mod rows;
+mod scorer;
 mod start;
 mod summary;
-
-use std::path::Path;
+mod tensorboard;
+mod view;
 
 use loader::LoadError;
 use lora::{
-    Adapter, Checkpoint, Snapshot, TrainConfig, TrainError, TrainOutcome, TrainState, Trainable,
+    Adapter, Checkpoint, Evaluation, Scorer, Settings, Snapshot, TrainConfig, TrainError,
+    TrainOutcome, TrainState, Trainable,
 };
 use stage::{Manifest, OrExit, StageError, interrupt};
 
-pub use args::{Args, BatchingArg, Compat, EngineArg, KeepArg, OnTruncate, Precision};
+pub use args::Args;
+pub use choices::{
+    BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
+};
+pub use machine::Bytes;
+pub use plan::{MemoryPlan, Plan};
 pub use rows::RowCounts;
 pub use summary::Summary;
 
 use keep::Keeper;
 use model::Model;
+use prepared::Prepared;
 use record::{LOG_FILE, Recorder};
 use rows::Encoded;
+use scorer::{AnswerScorer, Questions};
 
 const MANIFEST_FILE: &str = "manifest.json";
 
@@ -40,6 +54,9 @@ const MANIFEST_FILE: &str = "manifest.json";
 /// # Errors
 /// As [`fine_tune`]; also when standard output cannot be written.
 pub fn run(args: &Args) -> Result<(), StageError> {
+    if args.dry_run {
+        return dry_run::run(args);
+    }
     let summary = fine_tune(args)?;
     if args.json {
         stage::emit_json(&summary)
@@ -57,39 +74,13 @@ pub fn run(args: &Args) -> Result<(), StageError> {
 pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     interrupt::install();
     let config = args.train_config();
-    config.check().map_err(train_error)?;
-    start::new_config(args)?;
-    let opened = loader::open(&args.model())
-        .map_err(load_error)?
-        .with_system(args.system.clone().filter(|text| !text.is_empty()))
-        .with_date(args.date);
-    let start = start::adapter(args, &opened)?;
-
-    let context = opened.config().max_position_embeddings;
-    let encode = |path: &Path| rows::encode_file(path, opened.prompter(), args, context);
-    let train_rows = encode(&args.train_csv)?;
-    say(&train_rows.counts.text("training"));
-    let eval_file = args.eval_file();
-    let eval_rows = eval_file.as_deref().map(encode).transpose()?;
-
-    let mut manifest = summary::manifest(args, &start);
-    manifest.model = Some(opened.description().to_owned());
-    manifest.template = Some(opened.prompter().template_hash());
-    manifest.adapter = args.init_adapter.as_ref().map(|p| p.display().to_string());
-    let mut decisive = opened.weight_files().map_err(load_error)?;
-    let initial = args.init_adapter.as_ref();
-    decisive.extend(initial.map(|dir| dir.join(lora::WEIGHTS_FILE)));
-    let eval_samples = eval_rows.as_ref().map_or(&[][..], |rows| &rows.samples);
-    let settings = keep::settings(&manifest, &decisive, &train_rows.samples, eval_samples)?;
-    decisive.push(args.train_csv.clone());
-    decisive.extend(eval_file);
-    for path in decisive {
-        manifest.add_input(&path)?;
-    }
-    let counts = (
-        train_rows.counts.clone(),
-        eval_rows.as_ref().map(|r| r.counts.clone()),
-    );
+    let prepared = Prepared::new(args, &config)?;
+    let planning = prepared.planning(args, &config);
+    let plan = Plan::new(&planning)?;
+    plan.check(&planning)?;
+    say(&plan.text());
+    let (manifest, settings) = identity(args, &prepared)?;
+    let counts = prepared.counts();
     stage::create_folder(&args.output_dir)?;
     let keeper = Keeper::new(args, settings);
     let found = keeper.find(args)?;
@@ -98,15 +89,27 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     let begun = manifest.clone().fact("complete", false).fact("steps", done);
     begun.write(&args.output_dir.join(MANIFEST_FILE))?;
 
-    let mut model = Model::load(args, opened)?;
+    let Prepared {
+        opened,
+        start,
+        rows,
+        eval_rows,
+        questions,
+        ..
+    } = prepared;
+    let mut scorer = questions
+        .map(|questions| AnswerScorer::load(questions, &opened))
+        .transpose()?;
+    let mut model = Model::load(args, plan.checkpointing(), opened)?;
     let job = Job {
         args,
         config: &config,
         keeper: &keeper,
-        rows: &train_rows,
+        rows: &rows,
         eval_rows: eval_rows.as_ref(),
     };
-    let (outcome, last, spent) = job.learn(&mut model, &start, found)?;
+    let scorer = scorer.as_mut().map(|scorer| scorer as &mut dyn Scorer);
+    let (outcome, last, spent) = job.learn(&mut model, scorer, &start, found)?;
     let (trained, loaded_best) = choose(args, &keeper, &outcome, last)?;
     let manifest = manifest.fact("loaded_best", loaded_best);
     save(args, &trained, &outcome, manifest, &counts.0)?;
@@ -119,6 +122,27 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
         loaded_best,
         ..summary
     })
+}
+
+/// The manifest of a run, and the settings by which its checkpoints know it again.
+fn identity(args: &Args, prepared: &Prepared) -> Result<(Manifest, Settings), StageError> {
+    let opened = &prepared.opened;
+    let mut manifest = summary::manifest(args, &prepared.start);
+    manifest.model = Some(opened.description().to_owned());
+    manifest.template = Some(opened.prompter().template_hash());
+    manifest.adapter = args.init_adapter.as_ref().map(|p| p.display().to_string());
+    let mut decisive = opened.weight_files().map_err(load_error)?;
+    let initial = args.init_adapter.as_ref();
+    decisive.extend(initial.map(|dir| dir.join(lora::WEIGHTS_FILE)));
+    let asked = prepared.questions.as_ref().map(Questions::fingerprint);
+    let rows = (&prepared.rows.samples[..], prepared.eval_samples());
+    let settings = keep::settings(&manifest, &decisive, rows, asked)?;
+    decisive.push(args.train_csv.clone());
+    decisive.extend(prepared.eval_file.clone());
+    for path in decisive {
+        manifest.add_input(&path)?;
+    }
+    Ok((manifest, settings))
 }
 
 /// What a run is made of, but for the model.
@@ -136,6 +160,7 @@ impl Job<'_> {
     fn learn(
         &self,
         model: &mut Model,
+        scorer: Option<&mut dyn Scorer>,
         start: &Adapter,
         found: Option<Checkpoint>,
     ) -> Result<(TrainOutcome, Adapter, (f64, usize)), StageError> {
@@ -145,21 +170,19 @@ impl Job<'_> {
         let steps = lora::planned_steps(rows, config).map_err(train_error)?;
         warn_if_nothing_moves(config, steps);
         let progress = state.progress();
-        let mut recorder = Recorder::start(
-            &args.output_dir,
-            steps,
-            args.logging_steps,
-            progress,
-            self.keeper,
-        )?;
+        let mut recorder = Recorder::start(args, steps, progress, self.keeper)?;
         let eval_rows = self.eval_rows.map_or(&[][..], |encoded| &encoded.samples);
+        let mut evaluation = Evaluation::from(eval_rows);
+        if let Some(scorer) = scorer {
+            evaluation = evaluation.with_scorer(scorer);
+        }
         let mut hear = |event| recorder.hear(event);
         let outcome = lora::train_from(
             model.engine(),
             &trainable,
             &mut state,
             rows,
-            eval_rows,
+            evaluation,
             config,
             &mut hear,
         );
@@ -229,6 +252,7 @@ fn choose(
     let wanted = outcome.complete && args.load_best_model_at_end;
     let best = outcome
         .best
+        .as_ref()
         .filter(|best| wanted && best.step != outcome.steps);
     let Some(best) = best else {
         return Ok((last, false));
@@ -254,7 +278,12 @@ fn save(
         .fact("stopped_early", outcome.stopped_early)
         .fact("loss", outcome.loss)
         .fact("eval_loss", outcome.eval_loss)
-        .fact("best", serde_json::to_value(outcome.best).or_failed()?)
+        .fact(
+            "eval_metrics",
+            serde_json::to_value(&outcome.eval_metrics).or_failed()?,
+        )
+        .fact("best", serde_json::to_value(&outcome.best).or_failed()?)
+        .fact("skipped", outcome.skipped)
         .fact("train_rows", serde_json::to_value(counts).or_failed()?);
     if outcome.complete || outcome.steps > 0 {
         trained.save(folder).or_failed()?;
@@ -300,7 +329,7 @@ fn load_error(error: LoadError) -> StageError {
 /// Each error of the trainer with the exit code that it deserves.
 fn train_error(error: TrainError) -> StageError {
     match error {
-        TrainError::Setting { .. } => StageError::usage(error),
+        TrainError::Setting { .. } | TrainError::Metric { .. } => StageError::usage(error),
         TrainError::NoRows | TrainError::Row { .. } => StageError::bad_data(error),
         _ => StageError::failed(error),
     }

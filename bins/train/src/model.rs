@@ -2,11 +2,12 @@
 
 use loader::Opened;
 use lora::{Adapter, Engine, LoraError, Trainable};
-use smollm_model::{Checkpointing, Llama, TrainingLlama, TrainingOptions};
+use smollm_model::{Checkpointing, Llama, TrainingLlama};
 use stage::StageError;
 
-use crate::args::{Args, EngineArg, KeepArg};
-use crate::load_error;
+use crate::args::Args;
+use crate::choices::EngineArg;
+use crate::{load_error, plan};
 
 /// What [`lora::train`] runs on.
 pub(crate) enum Model {
@@ -15,21 +16,18 @@ pub(crate) enum Model {
 }
 
 impl Model {
-    pub(crate) fn load(args: &Args, opened: Opened) -> Result<Self, StageError> {
-        let dtype = args.dtype.dtype();
+    /// Reads the weights; what is kept for the backward pass is the packed model's affair.
+    pub(crate) fn load(
+        args: &Args,
+        checkpointing: Checkpointing,
+        opened: Opened,
+    ) -> Result<Self, StageError> {
         let model = match args.engine {
             EngineArg::Autograd => opened
-                .load(dtype)
+                .load(args.dtype.dtype())
                 .map(|loaded| Self::Autograd(Box::new(loaded.model))),
             EngineArg::Packed => {
-                let options = TrainingOptions {
-                    dtype,
-                    checkpointing: match args.checkpointing {
-                        KeepArg::None => Checkpointing::None,
-                        KeepArg::Block => Checkpointing::Block,
-                    },
-                    threads: None,
-                };
+                let options = plan::options(args, checkpointing);
                 let model = opened.load_for_training(options);
                 model.map(|model| Self::Packed(Box::new(model)))
             }

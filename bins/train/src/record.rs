@@ -1,16 +1,20 @@
-//! What a run leaves behind while it goes on: the log file, and the progress line.
+//! What a run leaves behind while it goes on: the log file, `TensorBoard`'s, and the progress line.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::Instant;
 
-use lora::{EvalRecord, StepRecord, TrainEvent};
+use lora::{EvalRecord, SkipRecord, StepRecord, TrainEvent};
 use serde::{Deserialize, Serialize};
 use stage::{Progress, StageError, interrupt};
 
+use crate::args::Args;
+use crate::choices::ReportTo;
 use crate::keep::Keeper;
+use crate::scorer;
+use crate::tensorboard::EventFile;
+use crate::view::View;
 
 /// Name of the log within the output folder.
 pub(crate) const LOG_FILE: &str = "train_log.jsonl";
@@ -19,7 +23,9 @@ pub(crate) const LOG_FILE: &str = "train_log.jsonl";
 pub(crate) struct Recorder<'a> {
     log: BufWriter<File>,
     path: String,
+    events: Option<EventFile>,
     progress: Progress,
+    view: View,
     logging_steps: usize,
     keeper: &'a Keeper,
     started: Instant,
@@ -29,15 +35,14 @@ pub(crate) struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// Starts the log in `folder`: a new one, or for a run that goes on the old one up to there.
+    /// Starts the log and what else is asked for: a new one, or for a run that goes on the old one up to there.
     pub(crate) fn start(
-        folder: &Path,
+        args: &Args,
         steps: usize,
-        logging_steps: usize,
         behind: &lora::Progress,
         keeper: &'a Keeper,
     ) -> Result<Self, StageError> {
-        let path = folder.join(LOG_FILE);
+        let path = args.output_dir.join(LOG_FILE);
         let shown = path.display().to_string();
         let failed = |e: std::io::Error| StageError::failed(format!("cannot write {shown}: {e}"));
         let log = if behind.steps == 0 {
@@ -47,13 +52,19 @@ impl<'a> Recorder<'a> {
             stage::write_bytes(&path, &kept)?;
             File::options().append(true).open(&path).map_err(failed)?
         };
-        let progress = Progress::new("training", steps as u64);
+        let events = match args.report_to {
+            ReportTo::None => None,
+            ReportTo::Tensorboard => Some(EventFile::open(&args.logging_dir(), behind)?),
+        };
+        let progress = Progress::two_lines("training", steps as u64);
         progress.inc(behind.steps as u64);
         Ok(Self {
             log: BufWriter::new(log),
             path: shown,
+            events,
             progress,
-            logging_steps,
+            view: View::default(),
+            logging_steps: args.logging_steps,
             keeper,
             started: Instant::now(),
             tokens: 0,
@@ -63,12 +74,11 @@ impl<'a> Recorder<'a> {
 
     /// Takes in an event; `Break` when the user wants to stop or the log cannot be written.
     pub(crate) fn hear(&mut self, event: TrainEvent) -> ControlFlow<()> {
-        let path = self.path.clone();
-        let log = |e: std::io::Error| StageError::failed(format!("cannot write {path}: {e}"));
         let written = match event {
             TrainEvent::Batch { tokens: _ } => Ok(()),
-            TrainEvent::Step(record) => self.step(&record).map_err(log),
-            TrainEvent::Eval(record) => self.evaluation(&record).map_err(log),
+            TrainEvent::Step(record) => self.step(&record),
+            TrainEvent::Skipped(record) => self.skipped(&record),
+            TrainEvent::Eval(record) => self.evaluation(&record),
             TrainEvent::Checkpoint(snapshot) => {
                 self.keeper.save(&snapshot).map_err(StageError::failed)
             }
@@ -84,38 +94,62 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    fn step(&mut self, record: &StepRecord) -> std::io::Result<()> {
+    fn step(&mut self, record: &StepRecord) -> Result<(), StageError> {
         self.write(record)?;
+        if let Some(events) = &mut self.events {
+            events.step(record)?;
+        }
         self.tokens += record.tokens;
         let (step, loss, lr) = (record.step, record.loss, record.lr);
         let speed = record.tokens_per_s;
-        self.progress
-            .status(format!("loss {loss:.4}, {speed:.0} tokens/s"));
+        self.progress.status(if self.progress.is_live() {
+            self.view.line(record)
+        } else {
+            format!("loss {loss:.4}, {speed:.0} tokens/s")
+        });
         self.progress.inc(1);
         if self.logging_steps > 0 && step.is_multiple_of(self.logging_steps) {
             let norm = record.grad_norm;
             self.progress.note(format!(
-                "step {step}: loss {loss:.4}, gradient norm {norm:.3}, lr {lr:.3e}, {speed:.0} tokens/s"
+                "step {step}: loss {loss:.4}, gradient norm {norm:.3}, lr {lr:.3e}, {speed:.0} tokens/s, {:.0} GFLOP/s",
+                record.gflops
             ));
         }
         Ok(())
     }
 
-    fn evaluation(&mut self, record: &EvalRecord) -> std::io::Result<()> {
+    fn skipped(&mut self, record: &SkipRecord) -> Result<(), StageError> {
         self.write(record)?;
+        self.progress.inc(1);
+        let SkipRecord { step, skipped } = record;
+        self.progress
+            .note(format!("step {step}: skipped, {skipped}"));
+        Ok(())
+    }
+
+    fn evaluation(&mut self, record: &EvalRecord) -> Result<(), StageError> {
+        self.write(record)?;
+        if let Some(events) = &mut self.events {
+            events.evaluation(record)?;
+        }
         let (step, loss) = (record.step, record.eval_loss);
-        self.progress.note(format!(
+        let mut line = format!(
             "step {step}: evaluation loss {loss:.4}, perplexity {:.2}",
             record.perplexity
-        ));
+        );
+        line += &scorer::text(record);
+        self.progress.note(line);
         Ok(())
     }
 
     /// One line, on disk at once: who watches the file sees every step.
-    fn write(&mut self, record: &impl Serialize) -> std::io::Result<()> {
-        serde_json::to_writer(&mut self.log, record)?;
-        self.log.write_all(b"\n")?;
-        self.log.flush()
+    fn write(&mut self, record: &impl Serialize) -> Result<(), StageError> {
+        let mut write = || -> std::io::Result<()> {
+            serde_json::to_writer(&mut self.log, record)?;
+            self.log.write_all(b"\n")?;
+            self.log.flush()
+        };
+        write().map_err(|e| StageError::failed(format!("cannot write {}: {e}", self.path)))
     }
 
     /// Ends the progress line; returns the seconds since the start and the tokens trained on in them.

@@ -10,7 +10,8 @@ use lora::Sample;
 use serde::Serialize;
 use stage::{OrExit, StageError};
 
-use crate::args::{Args, OnTruncate};
+use crate::args::Args;
+use crate::choices::OnTruncate;
 
 /// What became of a file's rows.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -36,6 +37,8 @@ pub struct RowCounts {
 /// Rows ready for the trainer.
 pub(crate) struct Encoded {
     pub(crate) samples: Vec<Sample>,
+    /// Which of the file's rows they are, blank ones not counted.
+    pub(crate) places: Vec<usize>,
     pub(crate) counts: RowCounts,
 }
 
@@ -49,6 +52,7 @@ pub(crate) fn encode_file(
     let loaded = load_rows(path).or_bad_data()?;
     let mut encoded = Encoded {
         samples: Vec::with_capacity(loaded.rows.len()),
+        places: Vec::with_capacity(loaded.rows.len()),
         counts: RowCounts {
             read: loaded.rows.len() + loaded.dropped.len(),
             blank: loaded.dropped.len(),
@@ -56,7 +60,7 @@ pub(crate) fn encode_file(
         },
     };
     let limit = args.max_seq_len.min(context);
-    for row in &loaded.rows {
+    for (at, row) in loaded.rows.iter().enumerate() {
         let sample = if args.compat.is_some() {
             original_row(row, prompter, limit, &mut encoded.counts)
         } else {
@@ -64,7 +68,10 @@ pub(crate) fn encode_file(
         };
         let place = || format!("{}: row {}", path.display(), row.id);
         let sample = sample.map_err(|e| StageError::bad_data(e).context(place()))?;
-        encoded.samples.extend(sample);
+        if let Some(sample) = sample {
+            encoded.samples.push(sample);
+            encoded.places.push(at);
+        }
     }
     if encoded.samples.is_empty() {
         return Err(StageError::bad_data(format!(
@@ -73,7 +80,9 @@ pub(crate) fn encode_file(
             loaded.rows.len()
         )));
     }
-    let Encoded { samples, counts } = &mut encoded;
+    let Encoded {
+        samples, counts, ..
+    } = &mut encoded;
     counts.used = samples.len();
     counts.tokens = samples.iter().map(|s| s.ids.len()).sum();
     counts.supervised_tokens = samples.iter().map(|s| s.labels.len()).sum();

@@ -9,6 +9,7 @@ use stage::{Manifest, SYSTEM_ARGUMENT};
 
 use crate::args::Args;
 use crate::rows::RowCounts;
+use crate::scorer;
 
 /// The outcome of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -52,21 +53,27 @@ impl Summary {
         }
     }
 
-    /// Why it ended early, and which step's adapter was kept.
+    /// What was skipped, why it ended early, and which step's adapter was kept.
     fn chosen(&self) -> String {
         let early = if self.outcome.stopped_early {
             ", stopped early"
         } else {
             ""
         };
-        let best = match (self.loaded_best, self.outcome.best) {
+        let best = match (self.loaded_best, &self.outcome.best) {
             (true, Some(best)) => format!(
-                ", kept the adapter of step {} (evaluation loss {:.4})",
-                best.step, best.eval_loss
+                ", kept the adapter of step {} ({} {:.4})",
+                best.step,
+                scorer::label(&best.metric),
+                best.value
             ),
             _ => String::new(),
         };
-        format!("{early}{best}")
+        let skipped = match self.outcome.skipped {
+            0 => String::new(),
+            skipped => format!(", {skipped} skipped"),
+        };
+        format!("{skipped}{early}{best}")
     }
 
     /// A few lines for people.
@@ -108,6 +115,7 @@ impl RowCounts {
 pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
     let config = adapter.config();
     let excluded = config.exclude_modules.as_ref().map(ToString::to_string);
+    let generating = |n: usize| args.predict_with_generate.then_some(n);
     Manifest::new("train")
         .argument("max_seq_len", args.max_seq_len)
         .argument("epochs", args.epochs)
@@ -123,6 +131,14 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
         .argument("weight_decay", args.weight_decay)
         .argument("max_grad_norm", args.max_grad_norm)
         .argument("eval_steps", args.eval_steps)
+        .argument("predict_with_generate", args.predict_with_generate)
+        .argument("gen_rows", generating(args.gen_rows))
+        .argument(
+            "generation_max_length",
+            generating(args.generation_max_length),
+        )
+        .argument("metric_for_best_model", args.metric_for_best_model.as_str())
+        .argument("on_nan", format!("{:?}", args.on_nan).to_lowercase())
         .argument("load_best_model_at_end", args.load_best_model_at_end)
         .argument("early_stopping_patience", args.early_stopping_patience)
         .argument("lora_r", config.r)

@@ -4,11 +4,12 @@ use crate::error::TrainError;
 use crate::names::{Factor, Site};
 use crate::sample::Packed;
 use crate::trainable::{Trainable, without_graph};
+use crate::workload::Load;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use smollm_model::{
-    Checkpointing, Llama, Mode, ModelConfig, SiteGradients, TrainingBatch, TrainingLlama,
-    TrainingSite, training_flops,
+    Checkpointing, Llama, Mode, ModelConfig, SiteGradients, SiteShape, TrainingBatch, TrainingCost,
+    TrainingLlama, TrainingOptions, TrainingSite,
 };
 
 /// What [`train()`](crate::train()) runs on. Both give the same numbers, to rounding.
@@ -75,20 +76,17 @@ impl Engine<'_> {
         }
     }
 
-    /// Floating-point operations that the gradients of a batch take at the least.
-    pub(crate) fn flops(&self, trainable: &Trainable, batch: &Packed) -> f64 {
-        let checkpointing = match self {
-            Self::Autograd(_) => Checkpointing::None,
-            Self::Packed(model) => model.checkpointing(),
+    /// Floating-point operations that the gradients of some rows take at the least.
+    pub(crate) fn flops(&self, trainable: &Trainable, load: Load) -> f64 {
+        let options = TrainingOptions {
+            checkpointing: match self {
+                Self::Autograd(_) => Checkpointing::None,
+                Self::Packed(model) => model.checkpointing(),
+            },
+            ..TrainingOptions::default()
         };
-        let parameters = trainable.vars().values().map(|var| var.elem_count()).sum();
-        training_flops(
-            self.config(),
-            &batch.ragged,
-            batch.supervised(),
-            parameters,
-            checkpointing,
-        )
+        let sites: Vec<SiteShape> = trainable.shapes().collect();
+        TrainingCost::new(self.config(), options, &sites).gradient_flops(load.shape())
     }
 
     /// The sum of the negative log-likelihoods, dropout off.

@@ -200,6 +200,25 @@ pub enum TrainError {
         /// What it is instead of a number.
         value: f64,
     },
+    /// Too many updates in a row were passed over ([`OnNan::Skip`](crate::OnNan::Skip)).
+    #[error("more than {in_a_row} steps in a row had to be skipped; the last: {source}")]
+    Skipped {
+        /// How many may be.
+        in_a_row: usize,
+        /// Why the last one could not be made.
+        source: Box<TrainError>,
+    },
+    /// The best evaluation is to be chosen by something that is not measured.
+    #[error("no evaluation measures `{metric}`; measured: {}", names.join(", "))]
+    Metric {
+        /// What was asked for.
+        metric: String,
+        /// What there is.
+        names: Vec<String>,
+    },
+    /// A [`Scorer`](crate::Scorer) could not measure.
+    #[error("the adapter cannot be scored: {0}")]
+    Scorer(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The backward pass did not reach a trainable tensor: a defect in the model's operations.
     #[error("step {step}: trainable tensor `{name}` got no gradient")]
     NoGradient {

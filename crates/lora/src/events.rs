@@ -1,5 +1,6 @@
 //! What a training run tells its caller while it goes on.
 
+use crate::evaluation::{EVAL_LOSS, Measures};
 use crate::state::{Best, Snapshot};
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ pub struct StepRecord {
     pub tokens: usize,
     /// `tokens` over the time that the update took.
     pub tokens_per_s: f64,
-    /// GFLOP/s: the operations of [`smollm_model::training_flops`] over the same time.
+    /// GFLOP/s: the operations of [`smollm_model::TrainingCost::gradient_flops`] over the same time.
     pub gflops: f64,
 }
 
@@ -35,6 +36,27 @@ pub struct EvalRecord {
     pub perplexity: f64,
     /// Tokens in that mean.
     pub eval_tokens: usize,
+    /// What a [`Scorer`](crate::Scorer) measured, by name.
+    #[serde(flatten)]
+    pub metrics: Measures,
+}
+
+impl EvalRecord {
+    /// A measure by its name; `eval_loss` is one.
+    pub fn measure(&self, name: &str) -> Option<f64> {
+        let own = (name == EVAL_LOSS).then_some(self.eval_loss);
+        own.or_else(|| self.metrics.get(name).copied())
+    }
+}
+
+/// A step that changed nothing, because its loss or a gradient was no number ([`OnNan::Skip`](crate::OnNan::Skip)).
+/// Serialises to a line of `train_log.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkipRecord {
+    /// Which update, from 1.
+    pub step: usize,
+    /// Why: the loss or the tensor, and what it was.
+    pub skipped: String,
 }
 
 /// What just happened. The callback may answer `ControlFlow::Break` to any event: the run then ends,
@@ -48,6 +70,8 @@ pub enum TrainEvent {
     },
     /// An update was made.
     Step(StepRecord),
+    /// An update was passed over.
+    Skipped(SkipRecord),
     /// The evaluation rows were scored.
     Eval(EvalRecord),
     /// A checkpoint is due (`save_steps`, or a new best one): all that it takes to go on from here.
@@ -70,8 +94,12 @@ pub struct TrainOutcome {
     pub loss: Option<f64>,
     /// The last evaluation.
     pub eval_loss: Option<f64>,
+    /// What else it measured.
+    pub eval_metrics: Measures,
     /// The best evaluation, and the update after which it was made.
     pub best: Option<Best>,
     /// Tokens trained on, rows counted each time they were used.
     pub tokens: usize,
+    /// Updates that were passed over, among `steps`.
+    pub skipped: usize,
 }

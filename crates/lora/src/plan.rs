@@ -62,7 +62,8 @@ impl Plan {
         batches.skip(first).take(self.accumulation).collect()
     }
 
-    fn epoch(&self, epoch: usize) -> Vec<MicroBatch> {
+    /// The micro-batches of one pass over the rows, in order.
+    pub(crate) fn epoch(&self, epoch: usize) -> Vec<MicroBatch> {
         let rows = self.lengths.len();
         let order = match self.batching {
             Batching::Shuffled if self.shuffle => {

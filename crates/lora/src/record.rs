@@ -17,8 +17,8 @@ pub type Settings = BTreeMap<String, Value>;
 /// This crate's version, which checkpoints name.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// 1 until a field changes its meaning.
-const FORMAT: u32 = 1;
+/// What the fields mean. 2: the best evaluation says by which measure, and steps may have been passed over.
+const FORMAT: u32 = 2;
 
 /// The contents of the file. Names that transformers' `TrainerState` has mean what they mean there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,6 +28,7 @@ pub(crate) struct Record {
     pub(crate) version: String,
     global_step: usize,
     best_metric: Option<f64>,
+    metric_for_best_model: Option<String>,
     best_global_step: Option<usize>,
     pub(crate) progress: Progress,
     /// SHA-256 of the settings, as JSON sorted by name.
@@ -43,12 +44,14 @@ impl Record {
         settings: &Settings,
         files: BTreeMap<String, String>,
     ) -> Self {
+        let best = progress.best.as_ref();
         Self {
             format: FORMAT,
             version: VERSION.into(),
             global_step: progress.steps,
-            best_metric: progress.best.map(|best| best.eval_loss),
-            best_global_step: progress.best.map(|best| best.step),
+            best_metric: best.map(|best| best.value),
+            metric_for_best_model: best.map(|best| best.metric.clone()),
+            best_global_step: best.map(|best| best.step),
             progress: progress.clone(),
             config_hash: hash(settings),
             settings: settings.clone(),

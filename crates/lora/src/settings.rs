@@ -45,11 +45,34 @@ pub struct TrainConfig {
     pub eval_steps: Option<usize>,
     /// Report a checkpoint after every so many updates.
     pub save_steps: Option<usize>,
+    /// By which measure an evaluation is the best: `loss`, or one of a [`Scorer`](crate::Scorer)'s, with or without
+    /// `eval_` in front. As in transformers, less is better where the name ends in `loss`, else more.
+    pub metric_for_best_model: String,
     /// Report a checkpoint after every evaluation that is the best so far, too, so that the caller
     /// can put the best adapter in the place of the last one.
     pub load_best_model_at_end: bool,
     /// End the run when so many evaluations in a row were not better than the best.
     pub early_stopping_patience: Option<usize>,
+    /// What happens when a loss or a gradient is no number.
+    pub on_nan: OnNan,
+}
+
+/// What happens to an update whose loss or gradient is infinite or no number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnNan {
+    /// The run ends, with the step and the tensor.
+    #[default]
+    Error,
+    /// The update is passed over: neither variables nor moments move, the learning rate does.
+    Skip {
+        /// So many in a row; one more ends the run.
+        in_a_row: usize,
+    },
+}
+
+/// Whether the best value of a measure is the largest: transformers' rule.
+pub(crate) fn greater_is_better(metric: &str) -> bool {
+    !metric.ends_with("loss")
 }
 
 impl Default for TrainConfig {
@@ -72,8 +95,10 @@ impl Default for TrainConfig {
             seed: 42,
             eval_steps: None,
             save_steps: None,
+            metric_for_best_model: "loss".into(),
             load_best_model_at_end: false,
             early_stopping_patience: None,
+            on_nan: OnNan::default(),
         }
     }
 }
@@ -92,6 +117,15 @@ impl TrainConfig {
         let is_b = || matches!(Site::parse(name), Some((_, Factor::B)));
         let ratio = self.loraplus_lr_ratio.filter(|_| is_b());
         ratio.unwrap_or(1.0)
+    }
+
+    /// The full name of the measure by which an evaluation is the best.
+    pub(crate) fn best_metric(&self) -> String {
+        let name = &self.metric_for_best_model;
+        match name.strip_prefix("eval_") {
+            Some(_) => name.clone(),
+            None => format!("eval_{name}"),
+        }
     }
 
     /// Checks that what needs evaluations has rows for them.

@@ -7,18 +7,22 @@
 use crate::adamw::{AdamW, AdamWConfig, Moments};
 use crate::adapter::Adapter;
 use crate::error::TrainError;
-use crate::settings::TrainConfig;
+use crate::evaluation::Measures;
+use crate::events::{EvalRecord, StepRecord};
+use crate::settings::{TrainConfig, greater_is_better};
 use crate::trainable::Trainable;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The best evaluation of a run so far.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// The update after which it was made.
     pub step: usize,
-    /// Its loss.
-    pub eval_loss: f64,
+    /// By which measure it is the best, such as `eval_loss`.
+    pub metric: String,
+    /// That measure.
+    pub value: f64,
 }
 
 /// What a run has behind it, without its tensors.
@@ -38,25 +42,52 @@ pub struct Progress {
     pub loss: Option<f64>,
     /// The last evaluation.
     pub eval_loss: Option<f64>,
+    /// What else it measured.
+    pub eval_metrics: Measures,
     /// The best evaluation.
     pub best: Option<Best>,
     /// Evaluations since then.
     pub evaluations_without_gain: usize,
+    /// Updates that were passed over, among `steps`.
+    pub skipped: usize,
+    /// How many of them were the last.
+    pub skipped_in_a_row: usize,
 }
 
 impl Progress {
-    /// Takes in an evaluation; whether it is the best so far.
-    pub(crate) fn evaluated(&mut self, eval_loss: f64) -> bool {
-        self.eval_loss = Some(eval_loss);
-        let gained = self.best.is_none_or(|best| eval_loss < best.eval_loss);
-        if gained {
+    /// Takes in an update.
+    pub(crate) fn made(&mut self, record: &StepRecord) {
+        self.loss = Some(record.loss);
+        self.tokens += record.tokens;
+        self.skipped_in_a_row = 0;
+    }
+
+    /// Takes in an evaluation; whether it is the best so far, by the measure that the settings name.
+    pub(crate) fn evaluated(&mut self, record: EvalRecord, config: &TrainConfig) -> bool {
+        let metric = config.best_metric();
+        let value = record.measure(&metric);
+        self.eval_loss = Some(record.eval_loss);
+        self.eval_metrics = record.metrics;
+        let better = |value: f64, best: &Best| {
+            if greater_is_better(&metric) {
+                value > best.value
+            } else {
+                value < best.value
+            }
+        };
+        let gained = value.filter(|v| self.best.as_ref().is_none_or(|best| better(*v, best)));
+        if let Some(value) = gained {
             let step = self.steps;
-            self.best = Some(Best { step, eval_loss });
+            self.best = Some(Best {
+                step,
+                metric,
+                value,
+            });
             self.evaluations_without_gain = 0;
         } else {
             self.evaluations_without_gain += 1;
         }
-        gained
+        gained.is_some()
     }
 
     /// Whether evaluations have stopped getting better for as long as the settings wait.
@@ -99,7 +130,9 @@ impl TrainState {
         moments: BTreeMap<String, Moments>,
     ) -> Result<Self, TrainError> {
         let vars = trainable.vars();
-        let optimizer = AdamW::resume(vars, optimizer(config), progress.steps, moments)?;
+        // Steps that were passed over did not reach the optimiser.
+        let steps = progress.steps.saturating_sub(progress.skipped);
+        let optimizer = AdamW::resume(vars, optimizer(config), steps, moments)?;
         Ok(Self {
             progress,
             optimizer,
@@ -152,28 +185,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_is_the_first_of_the_lowest_and_patience_counts_what_is_not_better() {
-        let config = TrainConfig {
-            early_stopping_patience: Some(2),
-            ..TrainConfig::default()
-        };
-        let mut progress = Progress::default();
-        let mut seen = Vec::new();
-        for loss in [3.0, 2.0, 2.0, 2.5, 1.0] {
-            progress.steps += 10;
-            let gained = progress.evaluated(loss);
-            seen.push((gained, progress.patience_is_over(&config)));
+    fn the_best_is_the_first_of_the_best_and_patience_counts_what_is_not_better() {
+        // As losses and, turned round, as scores.
+        for (name, sign) in [("loss", 1.0), ("token_f1", -1.0)] {
+            let config = TrainConfig {
+                early_stopping_patience: Some(2),
+                metric_for_best_model: name.into(),
+                ..TrainConfig::default()
+            };
+            let mut progress = Progress::default();
+            let mut seen = Vec::new();
+            for value in [3.0, 2.0, 2.0, 2.5, 1.0] {
+                progress.steps += 10;
+                let record = EvalRecord {
+                    step: progress.steps,
+                    eval_loss: if sign > 0.0 { value } else { 0.0 },
+                    perplexity: 1.0,
+                    eval_tokens: 1,
+                    metrics: Measures::from([("eval_token_f1".into(), sign * value)]),
+                };
+                let gained = progress.evaluated(record, &config);
+                seen.push((gained, progress.patience_is_over(&config)));
+            }
+            let expected = [
+                (true, false),
+                (true, false),
+                (false, false),
+                (false, true),
+                (true, false),
+            ];
+            assert_eq!(seen, expected);
+            let best = Best {
+                step: 50,
+                metric: format!("eval_{name}"),
+                value: sign,
+            };
+            assert_eq!(progress.best, Some(best));
+            assert!(!progress.patience_is_over(&TrainConfig::default()));
         }
-        let expected = [
-            (true, false),
-            (true, false),
-            (false, false),
-            (false, true),
-            (true, false),
-        ];
-        assert_eq!(seen, expected);
-        let (step, eval_loss) = (50, 1.0);
-        assert_eq!(progress.best, Some(Best { step, eval_loss }));
-        assert!(!progress.patience_is_over(&TrainConfig::default()));
     }
 }

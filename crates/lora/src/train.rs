@@ -2,21 +2,22 @@
 
 use crate::engine::Engine;
 use crate::error::TrainError;
-use crate::events::{EvalRecord, StepRecord, TrainEvent, TrainOutcome};
+use crate::evaluation::{Evaluation, mean_nll};
+use crate::events::{EvalRecord, SkipRecord, StepRecord, TrainEvent, TrainOutcome};
 use crate::gradients::Gradients;
 use crate::plan::{MicroBatch, Plan};
 use crate::rng::Key;
 use crate::sample::{Packed, Sample, check_all};
-use crate::settings::TrainConfig;
+use crate::settings::{OnNan, TrainConfig};
 use crate::state::{Snapshot, TrainState};
-use crate::trainable::{Trainable, without_graph};
+use crate::trainable::Trainable;
+use crate::workload::Load;
 use candle_core::backprop::GradStore;
-use smollm_model::{Llama, Mode};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-type OnEvent<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
+pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
 
 /// Trains the variables of `trainable`: those that [`Trainable::attach`] put into a [`Llama`], or those that
 /// [`Trainable::beside`] made for a [`TrainingLlama`](smollm_model::TrainingLlama).
@@ -28,7 +29,8 @@ type OnEvent<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
 ///
 /// # Errors
 /// A setting out of range, a row that cannot be trained on, a loss or gradient that is not finite
-/// (the error names step and tensor; the variables keep the values of the step before).
+/// (the error names step and tensor; the variables keep the values of the step before), unless
+/// [`OnNan::Skip`] passes over it.
 pub fn train<'a>(
     model: impl Into<Engine<'a>>,
     trainable: &Trainable,
@@ -47,6 +49,7 @@ pub fn train<'a>(
 /// As [`train`], from a state on: that of a new run, or the one that a [`Snapshot`] kept. With the
 /// snapshot's adapter, the same rows and the same settings, what comes out has the bytes of a run
 /// that never stopped. Afterwards `state` is that of the last whole step, whatever ended the run.
+/// What is measured beside the evaluation rows' loss is [`Evaluation::with_scorer`]'s.
 ///
 /// # Errors
 /// As [`train`]; also a state that is further than the run is long.
@@ -55,15 +58,15 @@ pub fn train_from<'a>(
     trainable: &'a Trainable,
     state: &'a mut TrainState,
     rows: &'a [Sample],
-    eval_rows: &'a [Sample],
+    evaluation: impl Into<Evaluation<'a>>,
     config: &'a TrainConfig,
     on_event: OnEvent<'_>,
 ) -> Result<TrainOutcome, TrainError> {
     let total = planned_steps(rows, config)?;
-    let engine = model.into();
+    let (engine, evaluation) = (model.into(), evaluation.into());
     check_all("training", rows, engine.config())?;
-    check_all("evaluation", eval_rows, engine.config())?;
-    config.check_with(eval_rows)?;
+    check_all("evaluation", evaluation.rows, engine.config())?;
+    evaluation.check(config)?;
     let steps = state.progress.steps;
     if steps > total {
         return Err(TrainError::Beyond {
@@ -76,7 +79,7 @@ pub fn train_from<'a>(
         trainable,
         engine,
         rows,
-        eval_rows,
+        evaluation,
         config,
         state,
     };
@@ -89,8 +92,10 @@ pub fn train_from<'a>(
         stopped_early: ended == Ended::Early,
         loss: progress.loss,
         eval_loss: progress.eval_loss,
+        eval_metrics: progress.eval_metrics,
         best: progress.best,
         tokens: progress.tokens,
+        skipped: progress.skipped,
     })
 }
 
@@ -107,49 +112,8 @@ pub fn planned_steps(rows: &[Sample], config: &TrainConfig) -> Result<usize, Tra
     Ok(config.max_steps.unwrap_or(steps))
 }
 
-/// Token-weighted mean negative log-likelihood of the rows, adapter included, dropout off.
-///
-/// # Errors
-/// No rows, or a row that the model cannot read.
-pub fn evaluate(
-    model: &Llama,
-    rows: &[Sample],
-    batch_size: usize,
-    on_event: OnEvent<'_>,
-) -> Result<ControlFlow<(), (f64, usize)>, TrainError> {
-    if rows.is_empty() {
-        return Err(TrainError::NoRows);
-    }
-    check_all("evaluation", rows, model.config())?;
-    let model = without_graph(model);
-    let mut nll = |batch: &Packed| {
-        let nll = batch.nll(&model, Mode::Eval)?;
-        Ok(f64::from(nll.to_scalar::<f32>()?))
-    };
-    mean_nll(&mut nll, rows, batch_size, on_event)
-}
-
-fn plan(rows: &[Sample], config: &TrainConfig) -> Plan {
+pub(crate) fn plan(rows: &[Sample], config: &TrainConfig) -> Plan {
     Plan::new(rows.iter().map(|row| row.ids.len()).collect(), config)
-}
-
-fn mean_nll(
-    nll: &mut dyn FnMut(&Packed) -> Result<f64, TrainError>,
-    rows: &[Sample],
-    batch_size: usize,
-    on_event: OnEvent<'_>,
-) -> Result<ControlFlow<(), (f64, usize)>, TrainError> {
-    let (mut sum, mut supervised) = (0.0, 0);
-    for rows in rows.chunks(batch_size.max(1)) {
-        let batch = Packed::new(rows.iter())?;
-        sum += nll(&batch)?;
-        supervised += batch.supervised();
-        let tokens = batch.tokens;
-        if on_event(TrainEvent::Batch { tokens }).is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-    }
-    Ok(ControlFlow::Continue((sum / supervised as f64, supervised)))
 }
 
 /// How a run ended.
@@ -168,7 +132,7 @@ struct Run<'a> {
     trainable: &'a Trainable,
     engine: Engine<'a>,
     rows: &'a [Sample],
-    eval_rows: &'a [Sample],
+    evaluation: Evaluation<'a>,
     config: &'a TrainConfig,
     state: &'a mut TrainState,
 }
@@ -178,8 +142,7 @@ struct Window<'a> {
     gradients: Gradients<'a>,
     loss: f64,
     supervised: usize,
-    tokens: usize,
-    flops: f64,
+    load: Load,
 }
 
 impl<'a> Run<'a> {
@@ -198,28 +161,69 @@ impl<'a> Run<'a> {
             if done == total {
                 return Ok(Ended::Whole);
             }
-            let started = Instant::now();
             let batches = plan.window(done);
-            let ControlFlow::Continue(window) = self.window(done + 1, &batches, on_event)? else {
-                return Ok(Ended::Stopped);
+            let made = self.step(done + 1, &batches, rates.at(done), on_event);
+            let event = match made {
+                Ok(ControlFlow::Break(())) => return Ok(Ended::Stopped),
+                Ok(ControlFlow::Continue(record)) => {
+                    self.state.progress.made(&record);
+                    TrainEvent::Step(record)
+                }
+                Err(error) => TrainEvent::Skipped(self.skip(done + 1, error)?),
             };
-            let mut record = self.update(done + 1, window, rates.at(done))?;
-            let seconds = started.elapsed().as_secs_f64();
-            record.tokens_per_s = record.tokens as f64 / seconds;
-            record.gflops /= 1e9 * seconds;
             let progress = &mut self.state.progress;
             progress.steps = done + 1;
             (progress.epoch, progress.window) = plan.position(done + 1);
-            progress.loss = Some(record.loss);
-            progress.tokens += record.tokens;
             progress.settled = false;
-            if on_event(TrainEvent::Step(record)).is_break() {
+            if on_event(event).is_break() {
                 let settled = self.settled(total);
                 self.state.progress.settled = settled;
                 let last = settled && done + 1 == total;
                 return Ok(if last { Ended::Whole } else { Ended::Stopped });
             }
         }
+    }
+
+    /// One window and its update.
+    fn step(
+        &mut self,
+        step: usize,
+        batches: &[MicroBatch],
+        rate: f64,
+        on_event: OnEvent<'_>,
+    ) -> Result<ControlFlow<(), StepRecord>, TrainError> {
+        let started = Instant::now();
+        let ControlFlow::Continue(window) = self.window(step, batches, on_event)? else {
+            return Ok(ControlFlow::Break(()));
+        };
+        let mut record = self.update(step, window, rate)?;
+        let seconds = started.elapsed().as_secs_f64();
+        record.tokens_per_s = record.tokens as f64 / seconds;
+        record.gflops /= seconds;
+        Ok(ControlFlow::Continue(record))
+    }
+
+    /// Passes over a step whose loss or gradient is no number, where that is wanted and has not happened too often;
+    /// neither variables nor moments have moved.
+    fn skip(&mut self, step: usize, error: TrainError) -> Result<SkipRecord, TrainError> {
+        let (TrainError::NotFinite { what, value, .. }, OnNan::Skip { in_a_row }) =
+            (&error, self.config.on_nan)
+        else {
+            return Err(error);
+        };
+        let progress = &mut self.state.progress;
+        if progress.skipped_in_a_row >= in_a_row {
+            return Err(TrainError::Skipped {
+                in_a_row,
+                source: Box::new(error),
+            });
+        }
+        progress.skipped += 1;
+        progress.skipped_in_a_row += 1;
+        Ok(SkipRecord {
+            step,
+            skipped: format!("{what} is {value}"),
+        })
     }
 
     /// Does what is due after a step: first the evaluation, then the checkpoint.
@@ -262,7 +266,7 @@ impl<'a> Run<'a> {
             .config
             .eval_steps
             .is_some_and(|n| step.is_multiple_of(n));
-        !self.eval_rows.is_empty() && (due || step == total)
+        !self.evaluation.rows.is_empty() && (due || step == total)
     }
 
     /// Sums loss and gradients over the micro-batches of one window.
@@ -278,16 +282,14 @@ impl<'a> Run<'a> {
             gradients: Gradients::new(self.trainable.vars(), step),
             loss: 0.0,
             supervised,
-            tokens: 0,
-            flops: 0.0,
+            load: Load::default(),
         };
         for (index, rows) in batches.iter().enumerate() {
             let batch = Packed::new(rows.iter().map(|&row| &self.rows[row]))?;
             let seed = self.dropout_seed(step, index);
             let (loss, grads) = self.micro_batch(step, rows, &batch, seed, supervised)?;
             window.loss += loss;
-            window.tokens += batch.tokens;
-            window.flops += self.engine.flops(self.trainable, &batch);
+            window.load += Load::of(rows.iter().map(|&row| &self.rows[row]));
             window.gradients.add(grads)?;
             let tokens = batch.tokens;
             if on_event(TrainEvent::Batch { tokens }).is_break() {
@@ -342,10 +344,10 @@ impl<'a> Run<'a> {
             grad_norm,
             lr,
             supervised_tokens: window.supervised,
-            tokens: window.tokens,
+            tokens: window.load.tokens,
             // Both become rates once the time is known.
             tokens_per_s: 0.0,
-            gflops: window.flops,
+            gflops: self.engine.flops(self.trainable, window.load) / 1e9,
         })
     }
 
@@ -354,7 +356,7 @@ impl<'a> Run<'a> {
         let (step, batch_size) = (self.state.progress.steps, self.config.batch_size);
         let (engine, trainable) = (&mut self.engine, self.trainable);
         let mut nll = |batch: &Packed| engine.nll(trainable, batch);
-        let scored = mean_nll(&mut nll, self.eval_rows, batch_size, on_event)?;
+        let scored = mean_nll(&mut nll, self.evaluation.rows, batch_size, on_event)?;
         let ControlFlow::Continue((eval_loss, eval_tokens)) = scored else {
             return Ok(ControlFlow::Break(()));
         };
@@ -365,16 +367,21 @@ impl<'a> Run<'a> {
                 value: eval_loss,
             });
         }
-        let flow = on_event(TrainEvent::Eval(EvalRecord {
+        let ControlFlow::Continue(metrics) = self.evaluation.measures(self.trainable, step)? else {
+            return Ok(ControlFlow::Break(()));
+        };
+        let record = EvalRecord {
             step,
             eval_loss,
             // The largest number instead of an infinity, which JSON cannot say.
             perplexity: eval_loss.exp().min(f64::MAX),
             eval_tokens,
-        }));
+            metrics,
+        };
+        let flow = on_event(TrainEvent::Eval(record.clone()));
         Ok(match flow {
             ControlFlow::Continue(()) => {
-                ControlFlow::Continue(self.state.progress.evaluated(eval_loss))
+                ControlFlow::Continue(self.state.progress.evaluated(record, self.config))
             }
             ControlFlow::Break(()) => ControlFlow::Break(()),
         })

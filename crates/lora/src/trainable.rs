@@ -6,7 +6,7 @@ use crate::error::LoraError;
 use crate::inject::detach;
 use crate::names::{Factor, Site};
 use candle_core::{Device, Var};
-use smollm_model::{Llama, LowRank, ModelConfig, Projection};
+use smollm_model::{Llama, LowRank, ModelConfig, Projection, SiteShape};
 use std::collections::BTreeMap;
 
 /// The variables of an adapter, attached to a model.
@@ -86,6 +86,21 @@ impl Trainable {
     /// The variables by PEFT's tensor names, sorted.
     pub fn vars(&self) -> &BTreeMap<String, Var> {
         &self.vars
+    }
+
+    /// Projection, rank and dropout of each place.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = SiteShape> {
+        let dropout = self.config.lora_dropout > 0.0;
+        self.vars.iter().filter_map(move |(name, a)| {
+            let (site, Factor::A) = Site::parse(name)? else {
+                return None;
+            };
+            Some(SiteShape {
+                projection: site.projection,
+                rank: a.dims()[0],
+                dropout,
+            })
+        })
     }
 
     /// The adapter as it stands now: a copy that further training leaves alone.

@@ -77,6 +77,6 @@ pub use packed::{KvType, PackedCache, PackedLlama, PackedOptions, WeightFormat};
 pub use ragged::Ragged;
 pub use source::{DEFAULT_REVISION, HubOptions, ModelFiles, ModelSource};
 pub use training::{
-    Checkpointing, SiteGradients, TrainingBatch, TrainingLlama, TrainingOptions, TrainingSite,
-    training_flops,
+    BatchShape, Checkpointing, SiteGradients, SiteShape, TrainingBatch, TrainingCost,
+    TrainingLlama, TrainingMemory, TrainingOptions, TrainingSite,
 };

@@ -34,9 +34,23 @@ struct Lines {
 impl Progress {
     /// Starts showing `what`, of which there are `total` pieces. Zero: the number is not known.
     pub fn new(what: &str, total: u64) -> Self {
+        Self::with(what, total, "{wide_msg}")
+    }
+
+    /// The same; on a terminal, the text beside the count has a line of its own.
+    pub fn two_lines(what: &str, total: u64) -> Self {
+        Self::with(what, total, "\n{wide_msg}")
+    }
+
+    /// Whether somebody sees every change at once: a bar on a terminal.
+    pub fn is_live(&self) -> bool {
+        matches!(self.view, View::Bar(_))
+    }
+
+    fn with(what: &str, total: u64, message: &str) -> Self {
         let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
         let view = if io::stderr().is_terminal() && !dumb {
-            View::Bar(bar(what, total))
+            View::Bar(bar(what, total, message))
         } else {
             let now = Instant::now();
             let status = String::new();
@@ -136,20 +150,20 @@ impl Lines {
     }
 }
 
-fn bar(what: &str, total: u64) -> ProgressBar {
+fn bar(what: &str, total: u64, message: &str) -> ProgressBar {
     let (bar, template) = if total == 0 {
         (
             ProgressBar::no_length(),
-            "{prefix} {spinner} {pos} [{elapsed}] {wide_msg}",
+            "{prefix} {spinner} {pos} [{elapsed}] ",
         )
     } else {
         (
             ProgressBar::new(total),
-            "{prefix} {bar:24} {pos}/{len} [{elapsed} < {eta}] {wide_msg}",
+            "{prefix} {bar:24} {pos}/{len} [{elapsed} < {eta}] ",
         )
     };
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-    if let Ok(style) = ProgressStyle::with_template(template) {
+    if let Ok(style) = ProgressStyle::with_template(&format!("{template}{message}")) {
         bar.set_style(style);
     }
     bar.set_prefix(what.to_owned());

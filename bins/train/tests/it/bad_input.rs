@@ -24,6 +24,34 @@ fn wrong_usage_is_2() {
     refused(&["--target-modules", "lm_head"], 2, "lm_head");
     refused(&["--lr-schedule", "polynomial"], 2, "polynomial");
     refused(&["--dtype", "f8"], 2, "f8");
+    refused(
+        &["--metric-for-best-model", "rougeL"],
+        2,
+        "--predict-with-generate",
+    );
+    refused(&["--metric-for-best-model", "bleu"], 2, "token_f1");
+    refused(&["--predict-with-generate"], 2, "--eval-csv");
+    refused(&["--gen-rows", "0"], 2, "--gen-rows is 0");
+}
+
+#[test]
+fn a_step_that_is_no_number_ends_the_run_with_1_and_may_be_skipped() {
+    let hopeless = "--lr 1e30 --lr-schedule constant --weight-decay 0";
+    let hopeless: Vec<&str> = hopeless.split_whitespace().collect();
+    let (_dir, out) = folder();
+    let failed = train(&out, "9").args(&hopeless).assert().code(1);
+    let message = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(message.contains("step 2: "), "{message}");
+    let skip = ["--on-nan", "skip", "--max-skipped-steps", "3"];
+    let failed = train(&out, "9").args(&hopeless).args(skip).assert().code(1);
+    let message = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(message.contains("more than 3 steps in a row"), "{message}");
+    let skipped: Vec<_> = crate::support::log(&out)
+        .iter()
+        .filter(|line| line["skipped"].is_string())
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(skipped, [2, 3, 4]);
 }
 
 #[test]

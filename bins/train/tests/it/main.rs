@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod bad_input;
+mod generation;
 mod interrupt;
+mod plan;
 mod resume;
 mod runs;
 mod support;
+mod tensorboard;
+mod terminal;

@@ -35,10 +35,23 @@ fn flags(extra: &[&str]) -> Vec<String> {
     all
 }
 
+/// Answers are generated and scored, and the best are kept.
+const ANSWERS: [&str; 9] = [
+    "--predict-with-generate",
+    "--gen-rows",
+    "5",
+    "--generation-max-length",
+    "12",
+    "--metric-for-best-model",
+    "rougeL",
+    "--report-to",
+    "tensorboard",
+];
+
 /// Starts a run that can be ended.
-fn start(out: &Path) -> std::process::Child {
+fn start(out: &Path, extra: &[&str]) -> std::process::Child {
     let mut command = child(out, STEPS);
-    command.args(flags(&[])).stdout(Stdio::null());
+    command.args(flags(extra)).stdout(Stdio::null());
     command.stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -55,9 +68,9 @@ fn left(out: &Path) -> (Vec<u8>, Vec<u8>, Vec<Value>, Vec<String>) {
     (weights(out), config, lines, names)
 }
 
-fn one_run() -> (tempfile::TempDir, PathBuf) {
+fn one_run(extra: &[&str]) -> (tempfile::TempDir, PathBuf) {
     let (dir, out) = folder();
-    train(&out, STEPS).args(flags(&[])).assert().success();
+    train(&out, STEPS).args(flags(extra)).assert().success();
     (dir, out)
 }
 
@@ -73,8 +86,8 @@ fn wait_for(mut what: impl FnMut() -> bool) {
     }
 }
 
-fn killed_at_random(kills: usize) {
-    let (_dir, whole) = one_run();
+fn killed_at_random(kills: usize, extra: &[&str]) {
+    let (_dir, whole) = one_run(extra);
     let (_dir, out) = folder();
     // Any moments will do, as long as a failure can be repeated.
     let mut random = 12_345_u64;
@@ -87,7 +100,7 @@ fn killed_at_random(kills: usize) {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         let before = lines(&out);
-        let mut child = start(&out);
+        let mut child = start(&out, extra);
         // Not before it does anything; then at once, or a little later.
         wait_for(|| lines(&out) != before || child_is_over(&mut child));
         std::thread::sleep(Duration::from_millis((random >> 33) % 150));
@@ -101,7 +114,7 @@ fn killed_at_random(kills: usize) {
             fs::remove_dir_all(&out).unwrap();
         }
     }
-    train(&out, STEPS).args(flags(&[])).assert().success();
+    train(&out, STEPS).args(flags(extra)).assert().success();
     assert_eq!(left(&out), left(&whole));
 }
 
@@ -111,15 +124,20 @@ fn child_is_over(child: &mut std::process::Child) -> bool {
 
 #[test]
 fn killed_twenty_times_it_ends_with_the_same_bytes() {
-    killed_at_random(20);
+    killed_at_random(20, &[]);
+}
+
+#[test]
+fn killed_while_answers_are_scored_it_ends_with_the_same_bytes() {
+    killed_at_random(10, &ANSWERS);
 }
 
 #[test]
 fn ctrl_c_saves_a_checkpoint_and_going_on_ends_with_the_same_bytes() {
-    let (_dir, whole) = one_run();
+    let (_dir, whole) = one_run(&[]);
     for lines_before in [1, 6, 20] {
         let (_dir, out) = folder();
-        let mut child = start(&out);
+        let mut child = start(&out, &[]);
         wait_for(|| lines(&out) >= lines_before);
         let pid = child.id().to_string();
         Command::new("kill").args(["-INT", &pid]).status().unwrap();
@@ -136,7 +154,7 @@ fn ctrl_c_saves_a_checkpoint_and_going_on_ends_with_the_same_bytes() {
 
 #[test]
 fn half_a_line_of_the_log_is_repaired() {
-    let (_dir, out) = one_run();
+    let (_dir, out) = one_run(&[]);
     let before = left(&out);
     let path = out.join("train_log.jsonl");
     let mut text = fs::read_to_string(&path).unwrap();
@@ -148,7 +166,7 @@ fn half_a_line_of_the_log_is_repaired() {
 
 #[test]
 fn other_settings_are_refused_by_name() {
-    let (_dir, out) = one_run();
+    let (_dir, out) = one_run(&[]);
     let before = weights(&out);
     for (extra, field) in [
         (&["--lr", "1e-3"][..], "`lr`"),
@@ -156,6 +174,7 @@ fn other_settings_are_refused_by_name() {
         (&["--lora_dropout", "0.3"], "`lora_dropout`"),
         (&["--weight-decay", "0.1"], "`weight_decay`"),
         (&["--system", "Be brief."], "`system`"),
+        (&["--predict-with-generate"], "`predict_with_generate`"),
     ] {
         let failed = train(&out, STEPS).args(flags(extra)).assert().code(2);
         let message = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();

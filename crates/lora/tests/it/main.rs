@@ -10,6 +10,8 @@ mod merge;
 mod packed;
 mod peft;
 mod resume;
+mod scorer;
+mod skipping;
 mod support;
 mod training;
 mod variants;

@@ -108,7 +108,7 @@ fn every_checkpoint_is_gone_on_from_to_the_same_bits() {
         [2, 4, 6].iter().all(|step| saved.contains(step)),
         "{saved:?}"
     );
-    let best = whole.state.progress().best.unwrap().step;
+    let best = whole.state.progress().best.clone().unwrap().step;
     assert!(saved.contains(&best), "{best}: {saved:?}");
 }
 
@@ -123,7 +123,7 @@ fn patience_ends_the_run_as_planned() {
         ..config()
     };
     let (snapshot, outcome) = run(None, &hopeless, &mut |_| ControlFlow::Continue(()));
-    let best = outcome.best.unwrap();
+    let best = outcome.best.clone().unwrap();
     assert!(outcome.complete && outcome.stopped_early && outcome.steps < 50);
     assert_eq!(outcome.steps, best.step + 2);
     // Asked to go on, it knows that it is over.

@@ -143,7 +143,7 @@ pub(crate) fn records(events: Vec<TrainEvent>) -> (Vec<StepRecord>, Vec<EvalReco
         match event {
             TrainEvent::Step(record) => steps.push(record),
             TrainEvent::Eval(record) => evals.push(record),
-            TrainEvent::Batch { .. } | TrainEvent::Checkpoint(_) => {}
+            TrainEvent::Batch { .. } | TrainEvent::Skipped(_) | TrainEvent::Checkpoint(_) => {}
         }
     }
     (steps, evals)

@@ -61,6 +61,11 @@ pub(crate) struct Mask {
 }
 
 impl Mask {
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.kept.len()
+    }
+
     /// The decisions of `dropout` for `len` elements. `None` keeps all, and [`Mask::of`] copies nothing.
     pub(crate) fn draw(&mut self, dropout: Option<Dropout>, len: usize) {
         let Some(dropout) = dropout else {

@@ -107,6 +107,11 @@ impl PackedLlama {
         Ok(self.weights.adapters.len() - 1)
     }
 
+    /// Takes all adapters out again, so that the next one is number 0.
+    pub fn clear_adapters(&mut self) {
+        self.weights.adapters.clear();
+    }
+
     /// Threads that work together.
     pub fn threads(&self) -> usize {
         self.team.count()

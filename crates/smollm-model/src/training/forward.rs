@@ -30,6 +30,20 @@ pub(super) struct Saved {
 }
 
 impl Saved {
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let floats = [
+            &self.qkv,
+            &self.attended,
+            &self.lse,
+            &self.middle,
+            &self.gate_up,
+        ];
+        let floats: usize = floats.iter().map(|x| size_of_val(x.as_slice())).sum();
+        let sites: usize = self.sites.iter().map(SavedSite::bytes).sum();
+        floats + size_of_val(self.gate_up_rounded.as_slice()) + sites
+    }
+
     /// `[tokens, gate | up]`, `values` in all.
     pub(super) fn gate_up(&self, rounded: bool, values: usize) -> Kept<'_> {
         if rounded {

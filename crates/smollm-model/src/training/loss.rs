@@ -14,7 +14,7 @@ use crate::buffer::grow;
 use crate::ops::nll_gradient_row;
 
 /// Rows of one chunk: 128 rows of 49,152 logits are 25 MB.
-const CHUNK: usize = 128;
+pub(super) const CHUNK: usize = 128;
 
 /// Panels of 16 tokens of the vocabulary whose part of the gradient is summed in one chain. In a single chain over 49,152
 /// tokens the many tiny terms would be rounded away one by one against the large ones.

@@ -39,6 +39,13 @@ pub(super) struct SavedSite {
     u: Vec<f32>,
 }
 
+#[cfg(test)]
+impl SavedSite {
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.u.as_slice()) + self.mask.bytes()
+    }
+}
+
 /// Buffers that adapters share.
 #[derive(Debug, Default)]
 pub(super) struct SiteScratch {

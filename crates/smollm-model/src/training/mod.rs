@@ -20,6 +20,7 @@
 mod attention;
 mod backward;
 mod columns;
+mod cost;
 mod forward;
 mod loss;
 mod low_rank;
@@ -27,12 +28,11 @@ mod products;
 mod rows;
 mod sites;
 mod weights;
-mod work;
 
 use candle_core::DType;
 
+pub use cost::{BatchShape, SiteShape, TrainingCost, TrainingMemory};
 pub use sites::{SiteGradients, TrainingSite};
-pub use work::training_flops;
 
 use crate::buffer::grow;
 use crate::ops::{Dropout, Heads, RopeTable, mix};

@@ -1,0 +1,313 @@
+//! What a run will take, told before it begins: steps, tokens, arithmetic, memory, time.
+
+use loader::Opened;
+use lora::{Adapter, Load, Sample, TrainConfig, Workload};
+use serde::Serialize;
+use smollm_model::{Checkpointing, SiteShape, TrainingCost, TrainingOptions};
+use stage::StageError;
+
+use crate::args::Args;
+use crate::choices::{BatchingArg, EngineArg, KeepArg, Precision};
+use crate::machine::{Bytes, available};
+use crate::scorer::Questions;
+use crate::train_error;
+
+/// The program, the tokenizer and what the threads need.
+const PROGRAM: usize = 40_000_000;
+
+/// What a run is planned from.
+pub(crate) struct Planning<'a> {
+    pub(crate) args: &'a Args,
+    pub(crate) config: &'a TrainConfig,
+    pub(crate) opened: &'a Opened,
+    pub(crate) start: &'a Adapter,
+    pub(crate) rows: &'a [Sample],
+    pub(crate) eval_rows: &'a [Sample],
+    pub(crate) questions: Option<&'a Questions>,
+}
+
+/// A run that has not begun.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Batches that go through the model, one after the other.
+    pub micro_batches: usize,
+    /// Tokens trained on, rows counted each time they are used.
+    pub tokens: usize,
+    /// Of them, those in the loss.
+    pub supervised_tokens: usize,
+    /// The most tokens of one batch.
+    pub largest_batch: usize,
+    /// Evaluations, and the tokens of all of them.
+    pub evaluations: usize,
+    /// See `evaluations`.
+    pub eval_tokens: usize,
+    /// Floating-point operations of all updates and losses; answers that are generated are not in it.
+    pub flops: f64,
+    /// What is kept for the backward pass: `none` or `block`.
+    pub checkpointing: &'static str,
+    /// Bytes that are needed at once; none with `--engine autograd`, whose memory is not predicted.
+    pub memory: Option<MemoryPlan>,
+    /// Bytes that may be used: `--memory-limit`, or what the machine has available.
+    pub memory_limit: Option<u64>,
+    /// Seconds, from a batch that was measured; answers that are generated are not in it.
+    pub seconds: Option<f64>,
+    /// Floating-point operations a second of that batch.
+    pub flops_per_s: Option<f64>,
+}
+
+/// Bytes, by what they are for.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct MemoryPlan {
+    /// Weights, packed.
+    pub weights: usize,
+    /// What the largest batch leaves behind for its backward pass, and buffers.
+    pub activations: usize,
+    /// Logits of a chunk of supervised tokens.
+    pub logits: usize,
+    /// The adapter with gradients and moments.
+    pub adapter: usize,
+    /// The model that generates answers, with its keys and values.
+    pub generation: usize,
+    /// Program, tokenizer, rows, and what reading the weights leaves behind.
+    pub program: usize,
+    /// All of it.
+    pub total: usize,
+    /// All of it with `--checkpointing none`.
+    pub total_without_checkpointing: usize,
+    /// All of it with `--checkpointing block`.
+    pub total_with_checkpointing: usize,
+}
+
+impl Plan {
+    /// Counts and predicts; nothing is loaded.
+    pub(crate) fn new(planning: &Planning<'_>) -> Result<Self, StageError> {
+        let (args, opened) = (planning.args, planning.opened);
+        let work = Workload::new(planning.rows, planning.eval_rows, planning.config);
+        let work = work.map_err(train_error)?;
+        let limit = args.memory_limit.or_else(available);
+        let packed = args.engine == EngineArg::Packed;
+        let memory = |how| packed.then(|| planning.memory(work.largest, how));
+        let totals = [Checkpointing::None, Checkpointing::Block].map(memory);
+        let chosen = match (args.checkpointing, totals[0], limit) {
+            (KeepArg::Block, ..) => Checkpointing::Block,
+            (KeepArg::Auto, Some(memory), Some(limit)) if memory.total as u64 > limit.0 => {
+                Checkpointing::Block
+            }
+            _ => Checkpointing::None,
+        };
+        let sites = sites(planning.start);
+        let cost = TrainingCost::new(opened.config(), options(args, chosen), &sites);
+        let flops =
+            cost.gradient_flops(work.training.shape()) + cost.loss_flops(work.evaluation.shape());
+        Ok(Self {
+            steps: work.steps,
+            micro_batches: work.micro_batches,
+            tokens: work.training.tokens,
+            supervised_tokens: work.training.supervised,
+            largest_batch: work.largest.tokens,
+            evaluations: work.evaluations,
+            eval_tokens: work.evaluation.tokens,
+            flops,
+            checkpointing: match chosen {
+                Checkpointing::None => "none",
+                Checkpointing::Block => "block",
+            },
+            memory: match chosen {
+                Checkpointing::None => totals[0],
+                Checkpointing::Block => totals[1],
+            },
+            memory_limit: limit.map(|limit| limit.0),
+            seconds: None,
+            flops_per_s: None,
+        })
+    }
+
+    /// What is to be kept for the backward pass.
+    pub(crate) fn checkpointing(&self) -> Checkpointing {
+        match self.checkpointing {
+            "block" => Checkpointing::Block,
+            _ => Checkpointing::None,
+        }
+    }
+
+    /// Takes in that a batch of `flops` took `seconds`.
+    pub(crate) fn measured(&mut self, flops: f64, seconds: f64) {
+        let rate = flops / seconds;
+        self.flops_per_s = Some(rate);
+        self.seconds = Some(self.flops / rate);
+    }
+
+    /// Refuses a run that does not fit, and says what would.
+    pub(crate) fn check(&self, planning: &Planning<'_>) -> Result<(), StageError> {
+        let (Some(memory), Some(limit)) = (self.memory, self.memory_limit) else {
+            return match planning.args.memory_limit {
+                Some(_) if self.memory.is_none() => Err(StageError::usage(
+                    "--memory-limit needs --engine packed: the memory of autograd is not predicted",
+                )),
+                _ => Ok(()),
+            };
+        };
+        if memory.total as u64 <= limit {
+            return Ok(());
+        }
+        let whose = match planning.args.memory_limit {
+            Some(_) => "--memory-limit",
+            None => "available on this machine; --memory-limit says otherwise",
+        };
+        Err(StageError::usage(format!(
+            "the run needs about {} of memory, {} may be used ({whose}); {}",
+            Bytes(memory.total as u64),
+            Bytes(limit),
+            self.remedy(planning, limit as usize)
+        )))
+    }
+
+    /// What makes it fit: the mildest of a few changes that does.
+    fn remedy(&self, planning: &Planning<'_>, limit: usize) -> String {
+        let rows = planning.rows.iter().chain(planning.eval_rows);
+        let loads = rows.map(|row| Load::of([row]));
+        let longest = loads.max_by_key(|load| load.inputs).unwrap_or_default();
+        let largest = Load {
+            inputs: self.largest_batch,
+            supervised: self.largest_batch,
+            ..Load::default()
+        };
+        let one = match planning.args.batching {
+            BatchingArg::Packed => "--batching shuffled --bs 1",
+            BatchingArg::Shuffled | BatchingArg::Bucketed => "--bs 1",
+        };
+        let block = "--checkpointing block";
+        for (load, how, flags) in [
+            (largest, Checkpointing::Block, block.to_owned()),
+            (longest, Checkpointing::None, one.to_owned()),
+            (longest, Checkpointing::Block, format!("{one} {block}")),
+        ] {
+            let total = planning.memory(load, how).total;
+            if total <= limit {
+                return format!("{flags} needs {}", Bytes(total as u64));
+            }
+        }
+        let fits = |tokens: &usize| {
+            let load = Load {
+                inputs: *tokens,
+                supervised: *tokens,
+                ..Load::default()
+            };
+            planning.memory(load, Checkpointing::Block).total <= limit
+        };
+        // In steps that people would try.
+        let tokens = (1..=longest.inputs / 32).rev().map(|n| 32 * n).find(fits);
+        match tokens {
+            Some(tokens) => format!("{one} {block} --max-seq-len {tokens} fits"),
+            None if planning.args.dtype == Precision::F32 => {
+                "not even short rows fit; --dtype bf16 halves the weights".to_owned()
+            }
+            None => "not even short rows fit; take a smaller model".to_owned(),
+        }
+    }
+
+    /// One line for people.
+    pub(crate) fn text(&self) -> String {
+        let memory = self.memory.map_or(String::new(), |memory| {
+            let other = match self.checkpointing() {
+                Checkpointing::None => ("block", memory.total_with_checkpointing),
+                Checkpointing::Block => ("none", memory.total_without_checkpointing),
+            };
+            format!(
+                ", about {} of memory ({} with --checkpointing {})",
+                Bytes(memory.total as u64),
+                Bytes(other.1 as u64),
+                other.0
+            )
+        });
+        let evaluations = match self.evaluations {
+            0 => String::new(),
+            n => format!(", {n} evaluations of {} tokens in all", self.eval_tokens),
+        };
+        let time = match (self.seconds, self.flops_per_s) {
+            (Some(seconds), Some(rate)) => {
+                format!(", about {} at {:.0} GFLOP/s", duration(seconds), rate / 1e9)
+            }
+            _ => String::new(),
+        };
+        format!(
+            "plan: {} steps, {} tokens ({} supervised), at most {} at once{evaluations}, {:.3} TFLOP{memory}{time}",
+            self.steps,
+            self.tokens,
+            self.supervised_tokens,
+            self.largest_batch,
+            self.flops / 1e12
+        )
+    }
+}
+
+impl Planning<'_> {
+    /// Everything that a run holds at once.
+    fn memory(&self, largest: Load, how: Checkpointing) -> MemoryPlan {
+        let sites = sites(self.start);
+        let total = |how| {
+            let cost = TrainingCost::new(self.opened.config(), options(self.args, how), &sites);
+            cost.memory(largest.shape())
+        };
+        let rows = self.rows.iter().chain(self.eval_rows);
+        let rows: usize = rows
+            .map(|row| 4 * row.ids.len() + 8 * row.labels.len())
+            .sum();
+        // What reading the weights leaves in the allocator: about the largest of them, in f32 (measured).
+        let model = self.opened.config();
+        let program = PROGRAM + rows + size_of::<f32>() * model.vocab_size * model.hidden_size;
+        let generation = self.questions.map_or(0, |q| q.memory(self.opened));
+        let whole = |how| total(how).total() + program + generation;
+        let parts = total(how);
+        MemoryPlan {
+            weights: parts.weights,
+            activations: parts.activations,
+            logits: parts.logits,
+            adapter: parts.adapter,
+            generation,
+            program,
+            total: whole(how),
+            total_without_checkpointing: whole(Checkpointing::None),
+            total_with_checkpointing: whole(Checkpointing::Block),
+        }
+    }
+
+    /// Floating-point operations of the gradients of some rows.
+    pub(crate) fn gradient_flops(&self, rows: &[Sample], how: Checkpointing) -> f64 {
+        let sites = sites(self.start);
+        let cost = TrainingCost::new(self.opened.config(), options(self.args, how), &sites);
+        cost.gradient_flops(Load::of(rows).shape())
+    }
+}
+
+/// How the packed model is loaded.
+pub(crate) fn options(args: &Args, checkpointing: Checkpointing) -> TrainingOptions {
+    TrainingOptions {
+        dtype: args.dtype.dtype(),
+        checkpointing,
+        threads: None,
+    }
+}
+
+fn sites(adapter: &Adapter) -> Vec<SiteShape> {
+    let dropout = adapter.config().lora_dropout > 0.0;
+    let shape = |(site, pair): (lora::Site, &lora::Pair)| SiteShape {
+        projection: site.projection,
+        rank: pair.a.dims()[0],
+        dropout,
+    };
+    adapter.pairs().map(shape).collect()
+}
+
+/// `42 s`, `6 min 10 s`, `3 h 5 min`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, _) if seconds < 10.0 => format!("{seconds:.1} s"),
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s} s"),
+        (h, m, _) => format!("{h} h {m} min"),
+    }
+}

@@ -1,0 +1,78 @@
+//! Everything that a run begins with, read and checked, before a weight is loaded.
+
+use std::path::{Path, PathBuf};
+
+use loader::Opened;
+use lora::{Adapter, Sample, TrainConfig};
+use stage::StageError;
+
+use crate::args::Args;
+use crate::plan::Planning;
+use crate::rows::{self, Encoded, RowCounts};
+use crate::scorer::{self, Questions};
+use crate::{load_error, say, start, train_error};
+
+/// Model, adapter and rows.
+pub(crate) struct Prepared {
+    pub(crate) opened: Opened,
+    pub(crate) start: Adapter,
+    pub(crate) rows: Encoded,
+    pub(crate) eval_file: Option<PathBuf>,
+    pub(crate) eval_rows: Option<Encoded>,
+    pub(crate) questions: Option<Questions>,
+}
+
+impl Prepared {
+    /// Reads what the command line names.
+    pub(crate) fn new(args: &Args, config: &TrainConfig) -> Result<Self, StageError> {
+        config.check().map_err(train_error)?;
+        scorer::check(args)?;
+        start::new_config(args)?;
+        let opened = loader::open(&args.model())
+            .map_err(load_error)?
+            .with_system(args.system.clone().filter(|text| !text.is_empty()))
+            .with_date(args.date);
+        let start = start::adapter(args, &opened)?;
+
+        let context = opened.config().max_position_embeddings;
+        let encode = |path: &Path| rows::encode_file(path, opened.prompter(), args, context);
+        let rows = encode(&args.train_csv)?;
+        say(&rows.counts.text("training"));
+        let eval_file = args.eval_file();
+        let eval_rows = eval_file.as_deref().map(encode).transpose()?;
+        let eval = eval_file.as_deref().zip(eval_rows.as_ref());
+        let questions = scorer::questions(args, &opened, eval)?;
+        Ok(Self {
+            opened,
+            start,
+            rows,
+            eval_file,
+            eval_rows,
+            questions,
+        })
+    }
+
+    /// The evaluation rows; none where there is no file.
+    pub(crate) fn eval_samples(&self) -> &[Sample] {
+        self.eval_rows.as_ref().map_or(&[], |rows| &rows.samples)
+    }
+
+    /// What became of the rows of both files.
+    pub(crate) fn counts(&self) -> (RowCounts, Option<RowCounts>) {
+        let eval = self.eval_rows.as_ref().map(|rows| rows.counts.clone());
+        (self.rows.counts.clone(), eval)
+    }
+
+    /// What a plan needs to know.
+    pub(crate) fn planning<'a>(&'a self, args: &'a Args, config: &'a TrainConfig) -> Planning<'a> {
+        Planning {
+            args,
+            config,
+            opened: &self.opened,
+            start: &self.start,
+            rows: &self.rows.samples,
+            eval_rows: self.eval_samples(),
+            questions: self.questions.as_ref(),
+        }
+    }
+}

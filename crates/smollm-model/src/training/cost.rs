@@ -1,0 +1,251 @@
+//! What training takes, from sizes alone: memory and arithmetic, before a weight is read.
+
+use candle_core::DType;
+use cpu_gemm::{Arithmetic, Format, OperandKind, PackedMatrix};
+
+use super::loss::CHUNK;
+use super::{Checkpointing, TrainingOptions};
+use crate::{ModelConfig, Projection};
+
+/// Bytes of an f32.
+const F32: usize = size_of::<f32>();
+
+/// Copies of an adapter's numbers that live at once beside it: the two moments, its matrices as the products want them,
+/// gradients of a micro-batch, and their sums with and without clipping.
+const ADAPTER_COPIES: usize = 9;
+
+/// A place of an adapter, without its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteShape {
+    /// The projection.
+    pub projection: Projection,
+    /// Rows of `A` and columns of `B`.
+    pub rank: usize,
+    /// Whether inputs of the adapter are dropped in training.
+    pub dropout: bool,
+}
+
+/// A batch, without its tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchShape {
+    /// Tokens that go through the model.
+    pub tokens: usize,
+    /// Of them, those that predict a token that counts in the loss.
+    pub supervised: usize,
+    /// Pairs of a query and a key that it sees.
+    pub attended: usize,
+}
+
+/// Bytes that training keeps at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainingMemory {
+    /// Weights, packed.
+    pub weights: usize,
+    /// What a batch leaves behind for its backward pass, and the buffers of one block.
+    pub activations: usize,
+    /// Logits of one chunk of supervised tokens, as they are and as the backward product wants them.
+    pub logits: usize,
+    /// The adapter with gradients and the optimiser's moments.
+    pub adapter: usize,
+}
+
+impl TrainingMemory {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.weights + self.activations + self.logits + self.adapter
+    }
+}
+
+/// Sizes of a model and an adapter, and what training them takes.
+///
+/// ```
+/// use smollm_model::{BatchShape, Checkpoint, ModelSource, Projection, SiteShape, TrainingCost, TrainingOptions};
+///
+/// # std::env::set_current_dir("../..")?;
+/// let checkpoint = Checkpoint::open(&ModelSource::parse("fixtures/tiny-model")?.resolve()?)?;
+/// let sites = [SiteShape { projection: Projection::V, rank: 2, dropout: false }];
+/// let cost = TrainingCost::new(checkpoint.config(), TrainingOptions::default(), &sites);
+/// let batch = BatchShape { tokens: 200, supervised: 50, attended: 20_100 };
+/// assert!(cost.memory(batch).total() > cost.memory(BatchShape::default()).total());
+/// assert!(cost.gradient_flops(batch) > cost.loss_flops(batch));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingCost<'a> {
+    config: &'a ModelConfig,
+    sites: &'a [SiteShape],
+    checkpointing: Checkpointing,
+    /// Bytes of a packed weight.
+    weight: usize,
+    /// Bytes of an input of a product with frozen weights.
+    input: usize,
+}
+
+impl<'a> TrainingCost<'a> {
+    /// For a model and an adapter on this machine.
+    pub fn new(config: &'a ModelConfig, options: TrainingOptions, sites: &'a [SiteShape]) -> Self {
+        let (weight, format) = match options.dtype {
+            DType::BF16 => (2, Format::Bf16),
+            _ => (4, Format::F32),
+        };
+        // Whether this CPU multiplies bf16 shows in a matrix of one weight.
+        let one = PackedMatrix::from_f32(&[0.0], 1, 1, format);
+        let kind = one.map(|matrix| matrix.operand_kind(Arithmetic::Float));
+        let input = if matches!(kind, Ok(OperandKind::Bf16)) {
+            2
+        } else {
+            4
+        };
+        Self {
+            config,
+            sites,
+            checkpointing: options.checkpointing,
+            weight,
+            input,
+        }
+    }
+
+    /// Bytes that a batch takes. It is what buffers of the training passes hold; the program around them, the rows and
+    /// the model's file are not in it.
+    pub fn memory(&self, batch: BatchShape) -> TrainingMemory {
+        let layers = self.config.num_hidden_layers;
+        let kept = match self.checkpointing {
+            Checkpointing::None => layers,
+            Checkpointing::Block => 1,
+        };
+        let stream = (layers + 2) * self.config.hidden_size * F32;
+        let each = stream + self.kept_per_token(kept) + self.scratch_per_token();
+        TrainingMemory {
+            weights: (self.weights() + self.embedding_apart()) * self.weight,
+            activations: batch.tokens * each,
+            logits: self.logits(batch.supervised.min(CHUNK)),
+            adapter: (1 + ADAPTER_COPIES) * self.adapter_parameters() * F32,
+        }
+    }
+
+    /// Floating-point operations of a batch's loss and gradients: a multiplication and an addition are two.
+    ///
+    /// Frozen weights are met twice (`Y` and `dX`; they have no gradient of their own), the head only by supervised
+    /// tokens. An adapter has six products, attention two forward and five backward. With [`Checkpointing::Block`] all
+    /// but the head is run forward twice. Norms, activations and softmax are not counted.
+    pub fn gradient_flops(&self, batch: BatchShape) -> f64 {
+        let forward_again = match self.checkpointing {
+            Checkpointing::None => 0.0,
+            Checkpointing::Block => self.blocks_flops(batch),
+        };
+        let backward = 2.0 * batch.tokens as f64 * self.block_parameters() as f64
+            + 4.0 * batch.tokens as f64 * self.adapter_parameters() as f64
+            + 10.0 * self.attention(batch)
+            + self.head_flops(batch);
+        self.loss_flops(batch) + forward_again + backward
+    }
+
+    /// Floating-point operations of a batch's loss alone.
+    pub fn loss_flops(&self, batch: BatchShape) -> f64 {
+        self.blocks_flops(batch) + self.head_flops(batch)
+    }
+
+    /// One pass through all blocks.
+    fn blocks_flops(&self, batch: BatchShape) -> f64 {
+        let parameters = self.block_parameters() + self.adapter_parameters();
+        2.0 * batch.tokens as f64 * parameters as f64 + 4.0 * self.attention(batch)
+    }
+
+    fn head_flops(&self, batch: BatchShape) -> f64 {
+        2.0 * batch.supervised as f64 * self.head_parameters() as f64
+    }
+
+    /// Multiplications of one product over queries and keys, in all layers.
+    fn attention(&self, batch: BatchShape) -> f64 {
+        let width = self.config.query_width() * self.config.num_hidden_layers;
+        batch.attended as f64 * width as f64
+    }
+
+    fn block_parameters(&self) -> usize {
+        let of_block = Projection::ALL.map(|projection| {
+            let (out, inputs) = projection.dims(self.config);
+            out * inputs
+        });
+        self.config.num_hidden_layers * of_block.iter().sum::<usize>()
+    }
+
+    fn head_parameters(&self) -> usize {
+        self.config.vocab_size * self.config.hidden_size
+    }
+
+    fn adapter_parameters(&self) -> usize {
+        let of_site = |site: &SiteShape| {
+            let (out, inputs) = site.projection.dims(self.config);
+            site.rank * (out + inputs)
+        };
+        self.sites.iter().map(of_site).sum()
+    }
+
+    /// Weights that are multiplied with.
+    fn weights(&self) -> usize {
+        self.block_parameters() + self.head_parameters()
+    }
+
+    /// Weights that are only looked up.
+    fn embedding_apart(&self) -> usize {
+        if self.config.tie_word_embeddings {
+            0
+        } else {
+            self.head_parameters()
+        }
+    }
+
+    /// Bytes that `kept` blocks keep of a token (`forward::Saved`).
+    fn kept_per_token(&self, kept: usize) -> usize {
+        let (query, ffn) = (self.config.query_width(), self.config.intermediate_size);
+        let qkv = query + 2 * self.config.key_value_width();
+        let heads = self.config.num_attention_heads;
+        let block = (qkv + query + heads + self.config.hidden_size) * F32 + 2 * ffn * self.input;
+        // An adapter keeps which inputs were dropped, a byte for each, and `U`.
+        let of_site = |site: &SiteShape| {
+            let (_, inputs) = site.projection.dims(self.config);
+            site.rank * F32 + if site.dropout { inputs } else { 0 }
+        };
+        let sites: usize = self.sites.iter().map(of_site).sum();
+        // All layers are adapted alike, or nearly so.
+        let layers = self.config.num_hidden_layers.max(1);
+        kept * block + sites * kept / layers
+    }
+
+    /// Bytes of a token in buffers that all blocks share (`forward::Scratch`, `backward::Scratch`, attention's parts).
+    fn scratch_per_token(&self) -> usize {
+        let (hidden, ffn) = (self.config.hidden_size, self.config.intermediate_size);
+        let query = self.config.query_width();
+        let qkv = query + 2 * self.config.key_value_width();
+        let rounded = self.input != F32;
+        let forward = (hidden + ffn) * F32 + ffn * self.input + self.gate_up_apart(rounded);
+        let backward =
+            (hidden + ffn + 2 * ffn + query + qkv) * F32 + 2 * ffn * self.input + 2 * query * F32;
+        let inputs = |site: &SiteShape| site.projection.dims(self.config).1;
+        let of = |only: &dyn Fn(&SiteShape) -> bool| {
+            let sites = self.sites.iter().filter(|site| only(site));
+            sites.map(inputs).max().unwrap_or(0) * F32
+        };
+        // Inputs formed again (O's are kept), and inputs with what is dropped.
+        let formed = of(&|site| site.projection != Projection::O);
+        forward + backward + formed + 2 * of(&|site| site.dropout)
+    }
+
+    /// Where gate and up are kept rounded, they are first formed in f32.
+    fn gate_up_apart(&self, rounded: bool) -> usize {
+        if rounded {
+            2 * self.config.intermediate_size * F32
+        } else {
+            0
+        }
+    }
+
+    /// Bytes of a chunk of the loss (`loss::LossScratch`).
+    fn logits(&self, rows: usize) -> usize {
+        let (hidden, vocab) = (self.config.hidden_size, self.config.vocab_size);
+        rows * (vocab * (F32 + self.input) + hidden * (6 * F32 + self.input))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! The prediction against what the buffers of real passes hold.
+
+use super::*;
+use crate::training::{Memory, SiteGradients, TrainingBatch, TrainingLlama, TrainingSite};
+use crate::{Checkpoint, ModelFiles, Ragged};
+
+fn bytes<T>(buffer: &[T]) -> usize {
+    size_of_val(buffer)
+}
+
+/// Buffers of the passes that are plain vectors.
+fn held(memory: &Memory) -> usize {
+    let inputs: usize = memory.inputs.iter().map(|h| bytes(h)).sum();
+    let saved: usize = memory
+        .saved
+        .iter()
+        .map(super::super::forward::Saved::bytes)
+        .sum();
+    inputs + saved + bytes(&memory.dh)
+}
+
+#[test]
+fn what_a_batch_leaves_behind_is_predicted_to_the_byte() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/tiny-model");
+    let checkpoint = Checkpoint::open(&ModelFiles::Dir(folder.into())).unwrap();
+    let config = checkpoint.config().clone();
+    let ids: Vec<u32> = (0..90).map(|i| 7 * i % 1000).collect();
+    let sequences = Ragged::new(&[&ids[..60], &ids[60..]]).unwrap();
+    let (rows, targets): (Vec<u32>, Vec<u32>) = ((10..50).collect(), (0..40).collect());
+    let batch = TrainingBatch {
+        sequences: &sequences,
+        rows: &rows,
+        targets: &targets,
+    };
+    for dtype in [DType::F32, DType::BF16] {
+        for checkpointing in [Checkpointing::None, Checkpointing::Block] {
+            for dropout in [0.0, 0.5] {
+                let options = TrainingOptions {
+                    dtype,
+                    checkpointing,
+                    threads: None,
+                };
+                let mut shapes = Vec::new();
+                let mut matrices = Vec::new();
+                for layer in 0..config.num_hidden_layers {
+                    for projection in Projection::ALL {
+                        let (out, inputs) = projection.dims(&config);
+                        shapes.push(SiteShape {
+                            projection,
+                            rank: 3,
+                            dropout: dropout > 0.0,
+                        });
+                        matrices.push((
+                            layer,
+                            projection,
+                            vec![0.01; 3 * inputs],
+                            vec![0.0; 3 * out],
+                        ));
+                    }
+                }
+                let sites: Vec<TrainingSite<'_>> = matrices
+                    .iter()
+                    .map(|(layer, projection, a, b)| TrainingSite {
+                        layer: *layer,
+                        projection: *projection,
+                        rank: 3,
+                        scale: 1.0,
+                        dropout,
+                        a,
+                        b,
+                    })
+                    .collect();
+                let mut gradients: Vec<_> = sites.iter().map(SiteGradients::zeros).collect();
+                let mut model = TrainingLlama::load(&checkpoint, options).unwrap();
+                model
+                    .gradients(batch, &sites, 1, 1.0, &mut gradients)
+                    .unwrap();
+
+                let cost = TrainingCost::new(&config, options, &shapes);
+                let kept = match checkpointing {
+                    Checkpointing::None => config.num_hidden_layers,
+                    Checkpointing::Block => 1,
+                };
+                let stream = (config.num_hidden_layers + 2) * config.hidden_size * F32;
+                let expected = 90 * (stream + cost.kept_per_token(kept));
+                assert_eq!(
+                    held(&model.memory),
+                    expected,
+                    "{dtype:?} {checkpointing:?} {dropout}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_costs_what_its_products_do() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/tiny-model");
+    let checkpoint = Checkpoint::open(&ModelFiles::Dir(folder.into())).unwrap();
+    let site = SiteShape {
+        projection: Projection::Q,
+        rank: 2,
+        dropout: false,
+    };
+    let sites = [site];
+    let options = TrainingOptions::default();
+    let cost = TrainingCost::new(checkpoint.config(), options, &sites);
+    let batch = BatchShape {
+        tokens: 10,
+        supervised: 4,
+        attended: 55,
+    };
+    // Two layers of 96 wide: q 96, k and v 32, o 96; gate, up and down 160; 1,237 tokens.
+    let block = 2 * 96 * (96 + 2 * 32 + 96 + 3 * 160);
+    let (adapter, head, pairs) = (2 * (96 + 96), 1237 * 96, 55 * 96 * 2);
+    let forward = 2 * 10 * (block + adapter) + 4 * pairs + 2 * 4 * head;
+    let backward = 10 * (2 * block + 4 * adapter) + 10 * pairs + 2 * 4 * head;
+    assert_eq!(cost.loss_flops(batch), f64::from(forward));
+    assert_eq!(cost.gradient_flops(batch), f64::from(forward + backward));
+    let options = TrainingOptions {
+        checkpointing: Checkpointing::Block,
+        ..options
+    };
+    let again = f64::from(2 * 10 * (block + adapter) + 4 * pairs);
+    let cost = TrainingCost::new(checkpoint.config(), options, &sites);
+    assert_eq!(
+        cost.gradient_flops(batch),
+        f64::from(forward + backward) + again
+    );
+}
