@@ -13,6 +13,7 @@ mod sections;
 mod settings;
 
 pub(crate) use document::template;
+pub(crate) use nearest::nearest;
 pub(crate) use overrides::{Entry, Overrides, Recipe, typed};
 pub(crate) use schema::{Section, text};
 pub(crate) use sections::{Config, sections};

@@ -150,7 +150,7 @@ fn nearest_key(within: &Section, key: &str) -> Option<String> {
 }
 
 /// Of `names`, the one that is like `wanted`, if any is.
-pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let rated = names.map(|name| (strsim::jaro_winkler(wanted, name), name));
     let best = rated.max_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal));
     best.filter(|(alike, _)| *alike >= ALIKE)

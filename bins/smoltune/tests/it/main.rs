@@ -9,6 +9,7 @@ mod interrupted;
 mod original;
 mod pipeline;
 mod surface;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::Bench;
 
-const STAGES: [&str; 10] = [
+const STAGES: [&str; 11] = [
     "prepare",
     "generate",
     "train",
@@ -14,6 +14,7 @@ const STAGES: [&str; 10] = [
     "export",
     "run",
     "init",
+    "sweep",
     "quickstart",
 ];
 
