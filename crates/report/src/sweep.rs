@@ -264,7 +264,7 @@ fn method() -> Markup {
             h2 { "How to read this" }
             ul.notes {
                 li { "Every recipe is trained once with each seed. Its score is the mean over seeds; the interval is Student's t over them, so it speaks of other seeds on these rows, not of other rows." }
-                li { "“Against the best” pairs the seeds: the difference to the best recipe with the same seed, and its interval. Where that holds 0, the order of the two may be luck." }
+                li { "“Against the best” pairs the seeds: the difference to the best recipe with the same seed, and its interval. Where that holds 0, the order of the two may be luck. Each interval stands for itself: with many recipes some leave out 0 by luck, too." }
                 li { "The best of many is chosen for its score, so that score flatters it. The test rows, which chose nothing, do not." }
             }
         }

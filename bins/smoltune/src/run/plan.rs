@@ -37,7 +37,7 @@ pub(super) fn steps(config: &Config) -> [Step; STEPS] {
         compare(
             config,
             &before,
-            &[after.clone()],
+            std::slice::from_ref(&after),
             &at("comparison.json"),
             Some(&at("report.html")),
         ),

@@ -29,6 +29,7 @@ The same command goes on where it was stopped. With more values or seeds, only w
 /// Try combinations of values with several seeds, and rank them on validation rows.
 #[derive(ClapArgs, Debug)]
 #[command(after_long_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "one a flag")]
 pub(crate) struct Args {
     /// The configuration, with a section `[sweep]`; without it, defaults and flags alone
     #[arg(long, short, value_name = "FILE")]
