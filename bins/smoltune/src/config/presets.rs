@@ -88,7 +88,7 @@ mod tests {
             assert_eq!(config(preset.name).preset, preset.name);
         }
         assert!(
-            find("orignal")
+            find("originals")
                 .err()
                 .unwrap()
                 .contains("did you mean original?")

@@ -252,7 +252,7 @@ mod tests {
             (&["data.val=4", "sweep.grid.seed=[1]"], "--seeds"),
             (&["data.val=4", "sweep.grid.lora_r=[8, 0]"], "lora_r=0"),
             (
-                &["data.val=4", "sweep.grid.batching=['packt']"],
+                &["data.val=4", "sweep.grid.batching=['zipped']"],
                 "train.batching",
             ),
             (
