@@ -6,9 +6,10 @@ use clap::{Parser, Subcommand};
 use stage::StageError;
 
 mod config;
+mod init;
 mod quickstart;
 mod run;
-mod settings;
+mod sweep;
 
 /// Fine-tune SmolLM2 with LoRA on questions and answers, and prove whether it helped.
 #[derive(Parser)]
@@ -24,6 +25,10 @@ Examples:
       Answer, fine-tune, answer again, score: in a few minutes, with nothing prepared.
   smoltune run --config smoltune.toml --set train.lr=1e-4
       The same on your data; done steps are skipped when you run it again.
+  smoltune sweep --source rows.csv --test 100 --val 100 --train 1000 --lr 1e-4,2e-4 --lora-r 8,16
+      Which values are best, by validation loss over three seeds; the winner on the test rows, once.
+  smoltune init --preset quality
+      A commented smoltune.toml to begin with.
   smoltune prepare --source rows.csv --seed 42 --test 100 --train 1000 --out data
   smoltune generate --model_name MODEL --test_csv data/test.csv --out_file before.jsonl
   smoltune train --model_name MODEL --train_csv data/train.csv --output_dir adapter
@@ -60,6 +65,10 @@ enum Command {
     Bench(bench::Args),
     /// Do it all from one smoltune.toml: prepare, answer, train, answer again, compare
     Run(run::Args),
+    /// Try values with several seeds, rank them on validation rows, test the winner once
+    Sweep(sweep::Args),
+    /// Write a commented smoltune.toml to begin with
+    Init(init::Args),
     /// Do it all with nothing prepared, in a few minutes
     Quickstart(quickstart::Args),
 }
@@ -80,6 +89,8 @@ fn dispatch(command: &Command) -> Result<(), StageError> {
         Command::Export(args) => export::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Run(args) => run::run(args),
+        Command::Sweep(args) => sweep::run(args),
+        Command::Init(args) => init::run(args),
         Command::Quickstart(args) => quickstart::run(args),
     }
 }

@@ -65,10 +65,12 @@ mod markdown;
 mod marks;
 mod page;
 mod rows;
+mod sweep;
 mod table;
 
 pub use data::{Provenance, ReportData, ReportRow, TrainPoint};
 pub use markdown::render_markdown;
 pub use page::render;
+pub use sweep::{SweepData, SweepRow, SweepTest, render_sweep};
 /// Scores and statistics, whose types [`ReportData`] holds.
 pub use textmetrics;

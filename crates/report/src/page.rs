@@ -10,6 +10,11 @@ const STYLE: &str = include_str!("style.css");
 
 /// The whole report as one self-contained HTML document.
 pub fn render(data: &ReportData) -> String {
+    document(&data.title, &body(data), Some(embed::SCRIPT))
+}
+
+/// A page with our style sheet, and with our script if it needs one.
+pub(crate) fn document(title: &str, body: &Markup, script: Option<&str>) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -18,10 +23,10 @@ pub fn render(data: &ReportData) -> String {
                 meta http-equiv="Content-Security-Policy" content=(embed::policy());
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (data.title) }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body { main { (body(data)) } script { (PreEscaped(embed::SCRIPT)) } }
+            body { main { (body) } @if let Some(script) = script { script { (PreEscaped(script)) } } }
         }
     }
     .into_string()
@@ -165,7 +170,7 @@ fn short(comparison: Option<&PairedComparison>, threshold: usize, all: usize) ->
     }
 }
 
-fn provenance(blocks: &[Provenance]) -> Markup {
+pub(crate) fn provenance(blocks: &[Provenance]) -> Markup {
     html! {
         @if !blocks.is_empty() {
             section {

@@ -15,9 +15,15 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use stage::StageError;
 
-use crate::config::{Config, Data, Generate, Model, Train};
-use crate::settings::{self, Overrides};
+use toml::Table;
+
+use crate::config::{self, Config, Overrides, Recipe};
 use crate::{run, say};
+
+/// What counts where nothing is asked for: sized for two CPU cores and a few minutes; all linear
+/// layers and a high learning rate, because so few steps must teach a form of answer. Measured:
+/// docs/guide.md.
+const PRESET: &str = "fast";
 
 /// Do it all with nothing prepared, in a few minutes.
 #[derive(ClapArgs, Debug)]
@@ -35,6 +41,8 @@ pub(crate) struct Args {
     json: bool,
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    recipe: Recipe,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), StageError> {
@@ -44,7 +52,6 @@ pub(crate) fn run(args: &Args) -> Result<(), StageError> {
     } else {
         hub::reachable()
     };
-    let mut base = recipe();
     let flags = &args.overrides;
     let model = match &flags.model_name {
         Some(asked) => choice::Choice::asked_for(asked),
@@ -56,48 +63,30 @@ pub(crate) fn run(args: &Args) -> Result<(), StageError> {
     };
     say(&model.told("model"));
     say(&data.told("rows"));
-    base.model.name.clone_from(&model.value);
-    base.data.source.clone_from(&data.value);
-    if data.value == data::HUB_ID {
-        // Dolly's rows are about three times as long as ours.
-        base.data.train = 80;
-    }
-    let config = settings::load(&base, None, flags)?;
+    let base = Config {
+        out: PathBuf::from("runs/quickstart"),
+        ..Config::default()
+    };
+    let preset = flags.preset.as_deref().unwrap_or(PRESET);
+    let chosen = chosen(&model.value, &data.value, preset);
+    let config = config::resolve(&base, Some(preset), chosen, flags, args.recipe.entries())?;
     stage::create_folder(&config.out)?;
     stage::write_json(&config.out.join("quickstart.json"), &[model, data])?;
     run::all_steps(&config, args.json)
 }
 
-/// Sized for two CPU cores and a few minutes; all linear layers and a high learning rate, because
-/// so few steps must teach a form of answer. Measured: docs/guide.md.
-fn recipe() -> Config {
-    Config {
-        out: PathBuf::from("runs/quickstart"),
-        model: Model {
-            dtype: "f32".into(),
-            ..Model::default()
-        },
-        data: Data {
-            test: 48,
-            train: 200,
-            ..Data::default()
-        },
-        generate: Generate {
-            max_new_tokens: 64,
-            max_prompt_len: 512,
-            ..Generate::default()
-        },
-        train: Train {
-            lr: 1e-3,
-            accumulation: 8,
-            max_seq_len: 384,
-            lora_r: 8,
-            lora_alpha: 16.0,
-            target_modules: vec!["all-linear".into()],
-            ..Train::default()
-        },
-        ..Config::default()
+/// What was settled on, as a file would say it.
+fn chosen(model: &str, source: &str, preset: &str) -> Table {
+    let mut data = Table::from_iter([("source".to_owned(), source.into())]);
+    if source == data::HUB_ID && preset == PRESET {
+        // Dolly's rows are about three times as long as ours.
+        data.insert("train".into(), 80.into());
     }
+    let model = Table::from_iter([("name".to_owned(), model.into())]);
+    Table::from_iter([
+        ("model".to_owned(), model.into()),
+        ("data".to_owned(), data.into()),
+    ])
 }
 
 /// `$XDG_CACHE_HOME/smoltune`, else `~/.cache/smoltune`, else a folder for temporary files.

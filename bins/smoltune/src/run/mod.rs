@@ -12,20 +12,24 @@ use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 use stage::{OrExit, StageError, emit, emit_json};
 
-use crate::config::Config;
-use crate::settings::{self, Overrides};
+use crate::config::{self, Config, Overrides, Recipe};
 use crate::{run_command, say};
 
-mod plan;
+mod check;
+pub(crate) mod plan;
 mod step;
-mod table;
+pub(crate) mod table;
 
+pub(crate) use check::check;
 pub(crate) use step::Step;
 
 /// Do it all from one smoltune.toml.
 #[derive(ClapArgs, Debug)]
 #[command(
-    after_help = "A smoltune.toml with every key and its default: smoltune run --show-config"
+    after_help = "A smoltune.toml with every key and what it means: smoltune init\n\n\
+    Examples:\n  \
+    smoltune run --config smoltune.toml --set train.lr=1e-4\n  \
+    smoltune run --preset original --source rows.csv --out runs/original"
 )]
 pub(crate) struct Args {
     /// The configuration; without it, defaults and flags alone
@@ -39,10 +43,13 @@ pub(crate) struct Args {
     json: bool,
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    recipe: Recipe,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), StageError> {
-    let config = settings::load(&Config::default(), args.config.as_deref(), &args.overrides)?;
+    let (file, more) = (args.config.as_deref(), args.recipe.entries());
+    let config = config::load(&Config::default(), file, &args.overrides, more)?;
     if args.show_config {
         return emit(toml::to_string(&config).or_failed()?.trim_end());
     }
@@ -62,14 +69,20 @@ pub(crate) fn all_steps(config: &Config, json: bool) -> Result<(), StageError> {
         stage::interrupt::check("run the same command again to go on")?;
         say(&format!("[{}/{}]", number + 1, plan::STEPS));
         let begun = Instant::now();
-        // Standard output is for the outcome of the run, not for that of each stage.
-        stage::send_results(step.results);
-        let done = step.ensure(folder, run_command);
-        stage::send_results(stage::Results::Stdout);
-        done.map_err(|e| e.context(step.name))?;
-        timings.insert(step.name.into(), json!(begun.elapsed().as_secs_f64()));
+        do_step(step, folder)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        timings.insert(step.name.clone(), json!(seconds));
     }
     finish(folder, &timings, started.elapsed().as_secs_f64(), json)
+}
+
+/// A step, unless its record in `folder` shows that it is done.
+pub(crate) fn do_step(step: &Step, folder: &Path) -> Result<(), StageError> {
+    // Standard output is for the outcome of the whole, not for that of each stage.
+    stage::send_results(step.results);
+    let done = step.ensure(folder, run_command);
+    stage::send_results(stage::Results::Stdout);
+    done.map(|_| ()).map_err(|e| e.context(step.name.as_str()))
 }
 
 fn finish(
@@ -96,7 +109,7 @@ fn finish(
     emit(&format!("report: {}", report.display()))
 }
 
-fn read_json(path: &Path) -> Result<Value, StageError> {
+pub(crate) fn read_json(path: &Path) -> Result<Value, StageError> {
     let text = fs::read_to_string(path)
         .map_err(|e| StageError::failed(format!("cannot read {}: {e}", path.display())))?;
     serde_json::from_str(&text)

@@ -1,12 +1,13 @@
-//! The seven steps of a run, as command lines.
+//! The seven steps of a run, as command lines; and single ones for who needs others of them.
 
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use stage::Results;
+use toml::Table;
 
-use crate::config::Config;
+use crate::config::{Config, Section, sections};
 use crate::run::Step;
 
 /// How many steps [`steps`] gives.
@@ -15,54 +16,48 @@ pub(super) const STEPS: usize = 7;
 /// Prepare, answer, train, answer again, score both, compare.
 pub(super) fn steps(config: &Config) -> [Step; STEPS] {
     let at = |name: &str| config.out.join(name);
+    let test = at("data/test.jsonl");
+    let (adapter, before, after) = (
+        at("adapter"),
+        at("baseline/predictions.jsonl"),
+        at("tuned/predictions.jsonl"),
+    );
     [
         prepare(config),
-        generate(
-            "baseline",
+        answer("baseline", config, None, &test, &before),
+        train("train", config, &adapter),
+        answer("tuned", config, Some(&adapter), &test, &after),
+        evaluate(
+            "score-baseline",
             config,
-            &config.model.name,
-            model_files(&config.model.name),
+            &before,
+            &at("baseline/scores.json"),
         ),
-        train(config),
-        generate(
-            "tuned",
+        evaluate("score-tuned", config, &after, &at("tuned/scores.json")),
+        compare(
             config,
-            &shown(&at("adapter")),
-            [
-                vec![at("adapter/adapter_model.safetensors")],
-                model_files(&config.model.name),
-            ]
-            .concat(),
+            &before,
+            std::slice::from_ref(&after),
+            &at("comparison.json"),
+            Some(&at("report.html")),
         ),
-        evaluate("baseline", config),
-        evaluate("tuned", config),
-        compare(config),
     ]
 }
 
-fn prepare(config: &Config) -> Step {
-    let data = &config.data;
+/// Reads the rows and splits them, into `data` below the run folder.
+pub(crate) fn prepare(config: &Config) -> Step {
     let out = config.out.join("data");
-    let mut command = Line::new("prepare")
-        .flag("--source", &data.source)
-        .flag("--seed", data.seed)
-        .flag("--test", data.test)
-        .flag("--train", data.train)
-        .flag("--view", &data.view)
-        .given("--map", &data.map)
-        .given("--stratify", &data.stratify)
-        .given("--group-by", &data.group_by)
+    let mut without = Vec::new();
+    if config.data.val == 0 {
+        without.push("val");
+    }
+    let command = Line::new("prepare")
+        .keys("data", config, &without)
         .flag("--model", &config.model.name)
-        .given("--system", &config.model.system)
+        .keys("model", config, &["name", "dtype"])
         .flag("--max-seq-len", config.train.max_seq_len)
         .flag("--on-truncate", &config.train.on_truncate)
         .flag("--out", shown(&out));
-    if data.val > 0 {
-        command = command.flag("--val", data.val);
-    }
-    if data.drop_leaks {
-        command = command.word("--drop-leaks");
-    }
     let mut outputs = [
         "train.csv",
         "train.jsonl",
@@ -75,100 +70,107 @@ fn prepare(config: &Config) -> Step {
     ]
     .map(|name| out.join(name))
     .to_vec();
-    if data.val > 0 {
+    if config.data.val > 0 {
         outputs.extend(["val.csv", "val.jsonl"].map(|name| out.join(name)));
     }
     Step {
-        name: "prepare",
+        name: "prepare".into(),
         command: command.0,
-        inputs: [local_file(&data.source), model_files(&config.model.name)].concat(),
+        inputs: [
+            local_file(&config.data.source),
+            model_files(&config.model.name),
+        ]
+        .concat(),
         outputs,
         resumes: false,
         results: Results::Stderr,
     }
 }
 
-fn generate(name: &'static str, config: &Config, model: &str, model_files: Vec<PathBuf>) -> Step {
+/// Answers `rows` into `out`, with the model as it is or with an adapter.
+pub(crate) fn answer(
+    name: &str,
+    config: &Config,
+    adapter: Option<&Path>,
+    rows: &Path,
+    out: &Path,
+) -> Step {
     let how = &config.generate;
-    let test = config.out.join("data/test.jsonl");
-    let out = config.out.join(name).join("predictions.jsonl");
-    let mut command = Line::new("generate").flag("--model_name", model);
-    if name == "tuned" {
-        command = command.flag("--base_model", &config.model.name);
+    let mut without = Vec::new();
+    if how.temperature == 0.0 {
+        without.extend(["top_k", "top_p", "min_p", "seed"]);
     }
-    command = command
-        .flag("--test_csv", shown(&test))
-        .flag("--out_file", shown(&out))
-        .given("--system", &config.model.system)
-        .flag("--max_prompt_len", how.max_prompt_len)
-        .flag("--max_new_tokens", how.max_new_tokens)
-        .flag("--temperature", how.temperature)
-        .flag("--dtype", &config.model.dtype);
-    if how.temperature > 0.0 {
-        command = command.flag("--top_p", how.top_p).flag("--seed", how.seed);
+    let base = &config.model.name;
+    let command = match adapter {
+        None => Line::new("generate").flag("--model-name", base),
+        Some(folder) => Line::new("generate")
+            .flag("--model-name", shown(folder))
+            .flag("--base-model", base),
+    };
+    let mut command = command
+        .flag("--test-csv", shown(rows))
+        .flag("--out-file", shown(out))
+        .keys("model", config, &["name", "dtype"])
+        .keys("generate", config, &without);
+    if how.dtype.is_empty() {
+        command = command.flag("--dtype", &config.model.dtype);
     }
+    let adapter = adapter.map(|folder| folder.join("adapter_model.safetensors"));
+    let inputs = std::iter::once(rows.to_owned()).chain(adapter);
     Step {
-        name,
+        name: name.into(),
         command: command.0,
-        inputs: [vec![test], model_files].concat(),
-        outputs: vec![out],
+        inputs: inputs.chain(model_files(base)).collect(),
+        outputs: vec![out.to_owned()],
         resumes: true,
         results: Results::Stderr,
     }
 }
 
-fn train(config: &Config) -> Step {
+/// Keys of `[train]` that a given adapter decides.
+const OF_THE_ADAPTER: [&str; 8] = [
+    "lora_r",
+    "lora_alpha",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "rank_pattern",
+    "alpha_pattern",
+    "rslora",
+];
+
+/// Trains on the run folder's rows, into `out`.
+pub(crate) fn train(name: &str, config: &Config, out: &Path) -> Step {
     let how = &config.train;
-    let rows = config.out.join("data/train.jsonl");
-    let out = config.out.join("adapter");
+    let at = |name: &str| config.out.join("data").join(name);
+    let mut inputs = vec![at("train.jsonl")];
     let mut command = Line::new("train")
-        .flag("--model_name", &config.model.name)
-        .flag("--train_csv", shown(&rows))
-        .flag("--output_dir", shown(&out))
-        .flag("--epochs", how.epochs)
-        .flag("--lr", how.lr)
-        .flag("--lr-schedule", &how.lr_schedule)
-        .flag("--warmup-ratio", how.warmup_ratio)
-        .flag("--weight-decay", how.weight_decay)
-        .flag("--max-grad-norm", how.max_grad_norm)
-        .flag("--bs", how.batch_size)
-        .flag("--ga", how.accumulation)
-        .flag("--batching", &how.batching)
-        .flag("--max_seq_len", how.max_seq_len)
-        .flag("--on-truncate", &how.on_truncate)
-        .given("--system", &config.model.system)
-        .flag("--lora_r", how.lora_r)
-        .flag("--lora_alpha", how.lora_alpha)
-        .flag("--lora_dropout", how.lora_dropout)
-        .flag("--target-modules", how.target_modules.join(","))
-        .flag("--seed", how.seed)
-        .flag("--dtype", &config.model.dtype);
-    if let Some(tokens) = how.pack_tokens {
-        command = command.flag("--pack-tokens", tokens);
-    }
-    let mut inputs = vec![rows];
+        .flag("--model-name", &config.model.name)
+        .flag("--train-csv", shown(&inputs[0]))
+        .flag("--output-dir", shown(out));
     if config.data.val > 0 {
-        let rows = config.out.join("data/val.jsonl");
-        command = command.flag("--eval_csv", shown(&rows));
+        let rows = at("val.jsonl");
+        command = command.flag("--eval-csv", shown(&rows));
         inputs.push(rows);
     }
-    if let Some(steps) = how.max_steps {
-        command = command.flag("--max-steps", steps);
+    let mut without = Vec::new();
+    if !how.init_adapter.is_empty() {
+        inputs.extend(model_files(&how.init_adapter));
+        without.extend(OF_THE_ADAPTER);
     }
-    if how.rslora {
-        command.0.push("--rslora".into());
-    }
-    // What an earlier run of the same work left is gone on from; anything else makes way.
-    command
-        .0
-        .extend(["--resume", "--overwrite-output-dir"].map(String::from));
+    let command = command
+        .keys("train", config, &without)
+        .keys("model", config, &["name"])
+        // What an earlier run of the same work left is gone on from; anything else makes way.
+        .word("--resume")
+        .word("--overwrite-output-dir");
     let outputs = [
         "adapter_config.json",
         "adapter_model.safetensors",
         "train_log.jsonl",
     ];
     Step {
-        name: "train",
+        name: name.into(),
         command: command.0,
         inputs: [inputs, model_files(&config.model.name)].concat(),
         outputs: outputs.map(|name| out.join(name)).into(),
@@ -177,47 +179,51 @@ fn train(config: &Config) -> Step {
     }
 }
 
-fn evaluate(which: &'static str, config: &Config) -> Step {
-    let answers = config.out.join(which).join("predictions.jsonl");
-    let scores = config.out.join(which).join("scores.json");
+/// Scores `answers` into `scores`.
+pub(crate) fn evaluate(name: &str, config: &Config, answers: &Path, scores: &Path) -> Step {
     let command = Line::new("evaluate")
-        .flag("--pred_file", shown(&answers))
-        .flag("--short_thresh", config.evaluate.short_thresh)
-        .flag("--rouge_thresh", config.evaluate.rouge_thresh)
-        .flag("--out_file", shown(&scores));
+        .flag("--pred-file", shown(answers))
+        .keys("evaluate", config, &[])
+        .flag("--out-file", shown(scores));
     Step {
-        name: if which == "tuned" {
-            "score-tuned"
-        } else {
-            "score-baseline"
-        },
+        name: name.into(),
         command: command.0,
-        inputs: vec![answers],
-        outputs: vec![scores],
+        inputs: vec![answers.to_owned()],
+        outputs: vec![scores.to_owned()],
         resumes: false,
         results: Results::Nowhere,
     }
 }
 
-fn compare(config: &Config) -> Step {
-    let at = |name: &str| config.out.join(name);
-    let answers = [
-        at("baseline/predictions.jsonl"),
-        at("tuned/predictions.jsonl"),
-    ];
-    let outputs = [at("comparison.json"), at("report.html")];
-    let command = Line::new("compare")
-        .word(shown(&answers[0]))
-        .word(shown(&answers[1]))
-        .flag("--short_thresh", config.evaluate.short_thresh)
-        .flag("--rouge_thresh", config.evaluate.rouge_thresh)
-        .flag("--out_file", shown(&outputs[0]))
-        .flag("--html", shown(&outputs[1]));
+/// Compares answers with those of one adapter, or with the average of several seeds' adapters.
+pub(crate) fn compare(
+    config: &Config,
+    before: &Path,
+    after: &[PathBuf],
+    out: &Path,
+    report: Option<&Path>,
+) -> Step {
+    let mut command = Line::new("compare").word(shown(before));
+    for answers in after {
+        command = command.word(shown(answers));
+    }
+    if after.len() > 1 {
+        command = command.word("--seeds");
+    }
+    command = command
+        .keys("evaluate", config, &[])
+        .keys("compare", config, &[])
+        .flag("--out-file", shown(out));
+    let mut outputs = vec![out.to_owned()];
+    if let Some(report) = report {
+        command = command.flag("--html", shown(report));
+        outputs.push(report.to_owned());
+    }
     Step {
-        name: "compare",
+        name: "compare".into(),
         command: command.0,
-        inputs: answers.into(),
-        outputs: outputs.into(),
+        inputs: [&[before.to_owned()], after].concat(),
+        outputs,
         resumes: false,
         results: Results::Nowhere,
     }
@@ -236,13 +242,16 @@ impl Line {
         self
     }
 
-    /// The flag, where there is a value for it.
-    fn given(self, name: &str, value: &str) -> Self {
-        if value.is_empty() {
-            self
-        } else {
-            self.flag(name, value)
+    /// The flags of a section's keys, but for those in `without`.
+    fn keys(mut self, section: &str, config: &Config, without: &[&str]) -> Self {
+        // What is in memory has a form in TOML: it came from there.
+        let table = Table::try_from(config).unwrap_or_default();
+        let values = table.get(section).and_then(toml::Value::as_table);
+        let section = sections().iter().find(|known| known.name == section);
+        if let Some((section, values)) = section.zip(values) {
+            self.0.extend(Section::words(section, values, without));
         }
+        self
     }
 
     fn flag(self, name: &str, value: impl Display) -> Self {

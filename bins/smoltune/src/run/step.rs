@@ -12,7 +12,7 @@ use crate::say;
 /// A stage to run, as a person could type it.
 pub(crate) struct Step {
     /// Names the record: `steps/NAME.json`.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// The command line after the program's name.
     pub(crate) command: Vec<String>,
     /// Files whose contents decide whether the step must be done again.
@@ -79,7 +79,7 @@ impl Step {
     fn record(&self, folder: &Path) -> Result<Manifest, StageError> {
         let relative = |word: &String| Value::String(inside(word, folder));
         let command: Vec<Value> = self.command.iter().map(relative).collect();
-        let mut record = Manifest::new(self.name).argument("command", command);
+        let mut record = Manifest::new(&self.name).argument("command", command);
         for input in &self.inputs {
             record.add_input(input)?;
         }
@@ -124,7 +124,7 @@ mod tests {
 
     fn step(folder: &Path, extra: &str) -> Step {
         Step {
-            name: "copy",
+            name: "copy".into(),
             command: vec!["copy".into(), extra.into()],
             inputs: vec![folder.join("in")],
             outputs: vec![folder.join("out")],

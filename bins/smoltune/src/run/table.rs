@@ -15,7 +15,7 @@ const METRICS: [(&str, &str); 8] = [
 ];
 
 /// The table of a `compare --json` object.
-pub(super) fn render(comparison: &Value) -> String {
+pub(crate) fn render(comparison: &Value) -> String {
     let n = comparison["n"].as_u64().unwrap_or(0);
     let mut lines = vec![
         format!("{n} held-out questions, answered before and after fine-tuning"),

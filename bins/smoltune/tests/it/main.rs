@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod bad_input;
+mod configuration;
 mod damage;
+mod interrupted;
 mod original;
 mod pipeline;
 mod surface;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::Bench;
 
-const STAGES: [&str; 9] = [
+const STAGES: [&str; 11] = [
     "prepare",
     "generate",
     "train",
@@ -13,6 +13,8 @@ const STAGES: [&str; 9] = [
     "chat",
     "export",
     "run",
+    "init",
+    "sweep",
     "quickstart",
 ];
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use report::{Provenance, ReportData, ReportRow, TrainPoint, render};
+use report::{
+    Provenance, ReportData, ReportRow, SweepData, SweepRow, SweepTest, TrainPoint, render,
+    render_sweep,
+};
 use textmetrics::stats::{CompareOptions, compare_rows};
 use textmetrics::{ScoreOptions, score_row};
 
@@ -93,4 +96,69 @@ fn a_large_page_stays_small() {
     let row = ("one two three four", "one two five", "one two three");
     let page = render(&data(&vec![row; 1_500]));
     assert!(page.len() < 3_000_000, "{}", page.len());
+}
+
+fn sweep(scores: &[(&str, f64, f64)]) -> SweepData {
+    let best = scores[0].1;
+    let row = |&(settings, mean, half): &(&str, f64, f64)| SweepRow {
+        settings: settings.into(),
+        scores: vec![mean - half, mean + half],
+        mean,
+        interval: Some((mean - half, mean + half)),
+        behind: (mean != best).then_some(mean - best),
+        behind_interval: (mean != best).then_some((mean - best - half, mean - best + half)),
+    };
+    SweepData {
+        title: ATTACK.into(),
+        metric: ATTACK.into(),
+        lower_is_better: true,
+        seeds: vec![1, 2],
+        rows: scores.iter().map(row).collect(),
+        test: vec![SweepTest {
+            metric: "f1".into(),
+            before: 0.25,
+            after: 0.5,
+            interval: None,
+            verdict: ATTACK.into(),
+        }],
+        provenance: vec![],
+        notes: vec![ATTACK.into()],
+    }
+}
+
+#[test]
+fn a_sweep_says_which_recipes_the_seeds_cannot_tell_from_the_best() {
+    let page = render_sweep(&sweep(&[
+        (ATTACK, 1.0, 0.125),
+        ("near", 1.0625, 0.125),
+        ("far", 2.0, 0.125),
+    ]));
+    assert!(page.contains("+0.0625: these seeds cannot tell"), "{page}");
+    assert!(page.contains("+1.0000 (+0.8750 to +1.1250)"), "{page}");
+    assert!(page.contains("the best of 3 by mean"), "{page}");
+    assert!(
+        page.contains("Token F1") || page.contains("token F1"),
+        "{page}"
+    );
+    assert!(page.contains("+0.2500"), "{page}");
+    for tag in ["<script", "<img", "http://", "https://"] {
+        assert!(!page.contains(tag), "{tag}");
+    }
+    // Three recipes with two seeds and a mean each, in a wide and a narrow drawing.
+    assert_eq!(page.matches("<circle").count(), 2 * 3 * 3);
+}
+
+#[test]
+fn a_sweep_of_one_recipe_with_one_seed_has_no_interval_and_no_broken_number() {
+    let page = render_sweep(&SweepData {
+        seeds: vec![1],
+        rows: vec![SweepRow {
+            settings: "lr=1e-4".into(),
+            scores: vec![1.5],
+            mean: 1.5,
+            ..SweepRow::default()
+        }],
+        ..SweepData::default()
+    });
+    assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
 }
