@@ -51,6 +51,8 @@ enum Command {
     Generate(generate::Args),
     /// Fine-tune with LoRA
     Train(train::Args),
+    /// Say what training would take (steps, tokens, memory, time), as train --dry-run
+    Plan(train::Args),
     /// Score answers against gold answers
     Evaluate(evaluate::Args),
     /// Compare answers of two models row by row, with statistics
@@ -61,7 +63,7 @@ enum Command {
     Serve(serve::Args),
     /// Write a model with its adapter merged in
     Export(export::Args),
-    /// Measure how fast a model reads prompts and answers
+    /// Measure how fast a model reads prompts, answers, and learns
     Bench(bench::Args),
     /// Do it all from one smoltune.toml: prepare, answer, train, answer again, compare
     Run(run::Args),
@@ -82,6 +84,10 @@ fn dispatch(command: &Command) -> Result<(), StageError> {
         Command::Prepare(args) => prepare::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Train(args) => train::run(args),
+        Command::Plan(args) => train::run(&train::Args {
+            dry_run: true,
+            ..args.clone()
+        }),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Chat(args) => chat::run(args),

@@ -220,18 +220,34 @@ section! {
         seed: u64 = 42;
         /// What computes loss and gradients: weights packed for this CPU, or candle's autograd (slower, the reference)
         engine: String = "packed".into();
-        /// What is kept for the backward pass; `block` takes less memory and more time
+        /// What is kept for the backward pass; `block` takes less memory and more time, `auto` takes it where the memory is short
         checkpointing: String = "none".into();
         /// Steps between evaluations, where there are validation rows
         eval_steps: usize = 50;
+        /// Answer evaluation rows at every evaluation, too, and score the answers
+        predict_with_generate: bool = false;
+        /// Of how many evaluation rows, chosen by the seed
+        gen_rows: usize = 32;
+        /// Longest of these answers, in tokens
+        generation_max_length: usize = 128;
+        /// What makes an evaluation the best: `loss`, or with `predict_with_generate` `token_f1`, `rougeL` or `stop_rate`
+        metric_for_best_model: String = "loss".into();
         /// Steps between checkpoints, from which a run that was killed goes on; without it, only Ctrl-C saves one
         save_steps: Option<usize> = None;
         /// Checkpoints to keep; all if not set
         save_total_limit: Option<usize> = None;
-        /// At the end, take the adapter with the lowest evaluation loss instead of the last one
+        /// At the end, take the adapter of the best evaluation instead of the last one
         load_best_model_at_end: bool = false;
         /// Stop when so many evaluations in a row were not better than the best
         early_stopping_patience: Option<usize> = None;
+        /// What happens to a step whose loss or gradient is no number: `error` ends the run, `skip` passes over the step
+        on_nan: String = "error".into();
+        /// With `skip`, one more than so many steps in a row end the run
+        max_skipped_steps: usize = 5;
+        /// Memory that training may use, such as `6GB`; empty for what is available
+        memory_limit: String = String::new();
+        /// Who else is told of steps and evaluations
+        report_to: String = "none".into();
         /// Steps between lines for people; the log has every step
         logging_steps: usize = 10;
         /// `original` builds rows as the original program does, its defects included; empty for no
