@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::Bench;
 
-const STAGES: [&str; 9] = [
+const STAGES: [&str; 10] = [
     "prepare",
     "generate",
     "train",
@@ -12,6 +12,7 @@ const STAGES: [&str; 9] = [
     "compare",
     "chat",
     "export",
+    "adapter",
     "run",
     "quickstart",
 ];
