@@ -119,7 +119,7 @@ pub fn diff(args: &DiffArgs) -> Result<Diff, StageError> {
         first: args.first.display().to_string(),
         second: args.second.display().to_string(),
         config: fields(first.config(), second.config()),
-        all: together(modules.iter()),
+        all: together(&modules.iter()),
         modules,
     })
 }
@@ -137,7 +137,7 @@ fn module(first: &Adapter, second: &Adapter, site: Site) -> Result<Module, Stage
 }
 
 /// Several modules as one.
-fn together<'a>(modules: impl Iterator<Item = &'a Module> + Clone) -> Distance {
+fn together<'a>(modules: &(impl Iterator<Item = &'a Module> + Clone)) -> Distance {
     let sum = |of: &dyn Fn(&Module) -> f64| modules.clone().map(of).sum();
     Distance::new(
         sum(&|m| m.distance.first_norm.powi(2)),
@@ -164,17 +164,17 @@ fn fields(first: &LoraConfig, second: &LoraConfig) -> Vec<Field> {
 
 impl Diff {
     pub(crate) fn text(&self, each: bool) -> String {
-        let mut text = String::new();
-        if self.config.is_empty() {
-            text += "the configurations are the same\n";
-        }
-        for Field {
-            name,
-            first,
-            second,
-        } in &self.config
-        {
-            text += &format!("{name}: {first} -> {second}\n");
+        let changed = self.config.iter();
+        let changed = changed.map(
+            |Field {
+                 name,
+                 first,
+                 second,
+             }| format!("{name}: {first} -> {second}"),
+        );
+        let mut lines: Vec<String> = changed.collect();
+        if lines.is_empty() {
+            lines.push("the configurations are the same".to_owned());
         }
         let row = |name: &str, distance: &Distance| {
             let mut row = vec![name.to_owned()];
@@ -190,13 +190,13 @@ impl Diff {
                 let p = *p;
                 let modules = self.modules.iter().filter(move |m| m.projection == p);
                 modules.clone().next()?;
-                Some(row(p.name(), &together(modules)))
+                Some(row(p.name(), &together(&modules)))
             };
             Projection::ALL.iter().filter_map(of).collect()
         };
         rows.push(row("all", &self.all));
         let first = if each { "module" } else { "projection" };
         let header = [first, "first", "second", "difference/first", "cosine"];
-        text + "\n" + &table::lines(&header, &rows)
+        format!("{}\n\n{}", lines.join("\n"), table::lines(&header, &rows))
     }
 }

@@ -9,16 +9,19 @@ pub(crate) fn lines(header: &[&str], rows: &[Vec<String>]) -> String {
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let line = |cells: Vec<&str>| {
-        let mut text = String::new();
-        for (i, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            let padding = " ".repeat(width - cell.chars().count());
-            if i == 0 {
-                text += &format!("{cell}{padding}");
-            } else {
-                text += &format!("  {padding}{cell}");
-            }
-        }
-        text.trim_end().to_owned()
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(i, (cell, width))| {
+                let padding = " ".repeat(width - cell.chars().count());
+                if i == 0 {
+                    format!("{cell}{padding}")
+                } else {
+                    format!("{padding}{cell}")
+                }
+            });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let rows = rows
         .iter()

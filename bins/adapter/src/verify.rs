@@ -189,12 +189,15 @@ impl Verified {
     }
 
     pub(crate) fn text(&self) -> String {
-        let mut text = format!("{} on {}", self.adapter, self.base);
-        for Check { name, ok, seen } in &self.checks {
+        let head = format!("{} on {}", self.adapter, self.base);
+        let checks = self.checks.iter().map(|Check { name, ok, seen }| {
             let mark = if *ok { "ok " } else { "BAD" };
-            text += &format!("\n{mark} {name}: {seen}");
-        }
-        text
+            format!("{mark} {name}: {seen}")
+        });
+        std::iter::once(head)
+            .chain(checks)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// Exit code 1 where a check does not hold.

@@ -22,7 +22,7 @@ fn logits(adapter: &Adapter) -> Tensor {
 #[test]
 fn combinations_are_pefts() {
     let golden = tensors("goldens/lora_combined.safetensors");
-    let (first, second) = (variant("rslora"), variant("loraplus"));
+    let (first, second) = (variant("loraplus"), variant("rslora"));
     let parts = [(&first, 0.7), (&second, -0.4)];
     let cases = [
         ("cat", Combination::Cat, 4),
@@ -45,7 +45,7 @@ fn combinations_are_pefts() {
 #[test]
 fn sizes_and_products_are_those_of_the_whole_updates() {
     let golden = tensors("goldens/lora_combined.safetensors");
-    let (first, second) = (variant("rslora"), variant("loraplus"));
+    let (first, second) = (variant("loraplus"), variant("rslora"));
     let of = |name: &str| golden[name].to_vec1::<f64>().unwrap();
     let (ones, twos, products) = (of("first"), of("second"), of("product"));
     for (i, (site, _)) in first.pairs().enumerate() {
