@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gguf::GgufWriter;
+use gguf::{GgmlType, GgufWriter};
 use loader::{Adapter, Tensor};
 use smollm_model::{ModelConfig, to_gguf};
 use stage::{OrExit, StageError};
 
 use crate::args::OutType;
 use crate::gguf_tensors;
+use crate::range::check_f16;
 
 /// Writes `adapter-TYPE.gguf` into `out`.
 pub(crate) fn write(
@@ -29,6 +30,9 @@ pub(crate) fn write(
     let tensors = tensors(adapter, model, alpha).or_failed()?;
     for (name, tensor) in &tensors {
         let kind = outtype.kind(tensor.dims(), false);
+        if kind == GgmlType::F16 {
+            check_f16(name, tensor)?;
+        }
         writer.tensor(name, tensor.dims(), kind).or_failed()?;
     }
     let path = out.join(format!("adapter-{}.gguf", outtype.name()));

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gguf::GgufWriter;
+use gguf::{GgmlType, GgufWriter};
 use loader::Loaded;
 use smollm_model::{ModelConfig, ModelError, ModelFiles, to_gguf};
 use stage::{OrExit, StageError};
 
 use crate::args::OutType;
+use crate::range::check_f16;
 use crate::{gguf_tensors, gguf_vocabulary};
 
 /// `general.quantization_version`: that of all block types since 2023.
@@ -43,6 +44,9 @@ pub(crate) fn write(
         .collect::<Result<BTreeMap<_, _>, ModelError>>()
         .or_failed()?;
     for (name, (weight, kind)) in &tensors {
+        if *kind == GgmlType::F16 {
+            check_f16(name, weight)?;
+        }
         writer.tensor(name, weight.dims(), *kind).or_failed()?;
     }
     let path = out.join(format!("model-{}.gguf", outtype.name()));

@@ -20,6 +20,7 @@ mod gguf_model;
 mod gguf_tensors;
 mod gguf_vocabulary;
 mod modelfile;
+mod range;
 mod room;
 mod scores;
 mod tokenizer;

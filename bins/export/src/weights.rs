@@ -9,6 +9,8 @@ use safetensors::{Dtype, View};
 use serde_json::json;
 use stage::StageError;
 
+use crate::range::check_f16;
+
 /// Weights by their Hugging Face names.
 pub(crate) type Weights<'a> = [(String, &'a Tensor)];
 
@@ -23,6 +25,11 @@ pub(crate) fn write(
     dtype: DType,
     most: u64,
 ) -> Result<Vec<PathBuf>, StageError> {
+    if dtype == DType::F16 {
+        for (name, tensor) in weights {
+            check_f16(name, tensor)?;
+        }
+    }
     let shards = shards(weights, dtype, most);
     if let [all] = shards.as_slice() {
         return Ok(vec![write_file(

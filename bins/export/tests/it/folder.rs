@@ -177,3 +177,38 @@ fn an_export_that_was_stopped_can_be_replaced_and_is_no_model() {
     write(&out, &["--model_name", &model, "--overwrite"]).unwrap();
     assert!(!out.join("model-00001-of-00002.safetensors").exists());
 }
+
+#[test]
+fn numbers_beyond_f16_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, adapter) = (fixture("tiny-model"), dir.path().join("adapter"));
+    // A scale that takes the merged weights far out.
+    let config = lora::LoraConfig {
+        lora_alpha: 1e9,
+        ..lora::Adapter::load(fixture("goldens/lora_step"))
+            .unwrap()
+            .config()
+            .clone()
+    };
+    let sound = lora::Adapter::load(fixture("goldens/lora_step")).unwrap();
+    let pairs = sound.pairs().map(|(site, pair)| (site, pair.clone()));
+    let wild = lora::Adapter::new(config, pairs.collect()).unwrap();
+    wild.save(&adapter).unwrap();
+    let adapter = adapter.display().to_string();
+    let base = ["--model_name", &model, "--adapter_dir", &adapter];
+    let cases: [&[&str]; 2] = [
+        &["--dtype", "f16"],
+        &["--format", "gguf", "--outtype", "f16"],
+    ];
+    for words in cases {
+        let out = dir.path().join(words.len().to_string());
+        let error = write(&out, &[&base[..], words].concat()).unwrap_err();
+        assert_eq!(error.exit().code(), 3);
+        assert!(error.to_string().contains("f16 ends at 65504"), "{error}");
+    }
+    write(
+        &dir.path().join("bf16"),
+        &[&base[..], &["--dtype", "bf16"]].concat(),
+    )
+    .unwrap();
+}
