@@ -22,15 +22,16 @@ pub use info::{Info, InfoArgs, info};
 pub use merge::{Merge, MergeArgs, combine};
 pub use verify::{Verified, VerifyArgs, verify};
 
+const EXAMPLES: &str = "\
+Examples:
+  smoltune adapter info adapter
+  smoltune adapter diff adapter other
+  smoltune adapter verify adapter
+  smoltune adapter merge adapter other --weights 0.7,0.3 --output-dir both";
+
 /// Look at LoRA adapters, compare, check and combine them.
-///
-/// Examples:
-///   smoltune adapter info adapter
-///   smoltune adapter diff adapter other
-///   smoltune adapter verify adapter
-///   smoltune adapter merge adapter other --weights 0.7,0.3 --output-dir both
 #[derive(Debug, Clone, Parser)]
-#[command(name = "adapter", version, verbatim_doc_comment)]
+#[command(name = "adapter", version, after_help = EXAMPLES)]
 pub struct Args {
     /// What to do
     #[command(subcommand)]

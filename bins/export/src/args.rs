@@ -6,20 +6,20 @@ use clap::ValueEnum;
 use loader::{DEFAULT_MODEL, DType, ModelSpec};
 use stage::StageError;
 
+const EXAMPLES: &str = "\
+Examples:
+  smoltune export --model-name adapter
+      A Hugging Face folder, `merged`, that transformers and vLLM read.
+  smoltune export --model-name adapter --format gguf --outtype q8_0 --modelfile
+      A file for llama.cpp, and a Modelfile beside it for Ollama.
+  smoltune export --model-name adapter --format gguf-adapter
+      The adapter alone, for `llama-cli --lora`.
+  smoltune export --model-name adapter --format peft --dialect portable --report compare.json
+      An adapter for readers that know `r` and `lora_alpha` alone, the scores in its model card.";
+
 /// Write a model with its adapter merged, or an adapter, in the formats of other programs.
-///
-/// Examples:
-///   smoltune export --model-name adapter
-///       A Hugging Face folder, `merged`, that transformers and vLLM read.
-///   smoltune export --model-name adapter --format gguf --outtype q8_0 --modelfile
-///       A file for llama.cpp, and a Modelfile beside it for Ollama.
-///   smoltune export --model-name adapter --format gguf-adapter
-///       The adapter alone, for `llama-cli --lora`.
-///   smoltune export --model-name adapter --format peft --dialect portable --report compare.json
-///       An adapter that knows `r` and `lora_alpha` alone, with the scores in its model card.
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "export", version, verbatim_doc_comment)]
-#[allow(clippy::doc_markdown, reason = "a command line")]
+#[command(name = "export", version, after_help = EXAMPLES)]
 pub struct Args {
     /// The model: hub id, folder, .gguf file, or an adapter folder [default: HuggingFaceTB/SmolLM2-135M-Instruct]
     #[arg(long, value_name = "MODEL", aliases = ["model_name", "model"])]
@@ -77,6 +77,7 @@ pub enum Format {
     /// A GGUF file, the adapter merged
     Gguf,
     /// The adapter as a GGUF file, for llama.cpp's --lora
+    #[value(alias = "gguf_adapter")]
     GgufAdapter,
     /// The adapter as PEFT's folder
     Peft,

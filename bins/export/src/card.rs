@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use serde_json::Value;
 use smollm_model::{ModelFiles, ModelSource};
 use stage::{FileRecord, Manifest};
 
@@ -175,13 +176,19 @@ fn training(manifest: &Manifest) -> String {
         ("steps", "optimiser steps"),
         ("loss", "training loss at the end"),
         ("eval_loss", "evaluation loss at the end"),
-        ("complete", "complete"),
     ];
     let mut said = Vec::new();
     for (key, name) in facts {
-        if let Some(value) = manifest.facts.get(key).filter(|value| !value.is_null()) {
-            said.push(format!("{name}: {value}"));
+        match manifest.facts.get(key) {
+            Some(Value::Number(whole)) if whole.is_u64() => said.push(format!("{name}: {whole}")),
+            Some(Value::Number(n)) => {
+                said.push(format!("{name}: {:.4}", n.as_f64().unwrap_or(f64::NAN)));
+            }
+            _ => {}
         }
+    }
+    if manifest.facts.get("complete") == Some(&Value::Bool(false)) {
+        said.push("stopped before its end".to_owned());
     }
     let rows = manifest.facts.get("train_rows");
     if let Some(rows) = rows.and_then(|rows| rows.get("used")) {
@@ -193,12 +200,12 @@ fn training(manifest: &Manifest) -> String {
     text.trim_end().to_owned()
 }
 
-fn is_empty(value: &serde_json::Value) -> bool {
+fn is_empty(value: &Value) -> bool {
     value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 /// A value in a table: text as it is, the rest as JSON, nothing that ends the cell.
-fn cell(value: &serde_json::Value) -> String {
+fn cell(value: &Value) -> String {
     let text = value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned);
