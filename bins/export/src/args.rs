@@ -6,6 +6,9 @@ use clap::ValueEnum;
 use loader::{DEFAULT_MODEL, DType, ModelSpec};
 use stage::StageError;
 
+/// Safetensors files are split above this, as transformers 4 does.
+const SHARD_BYTES: u64 = 5_000_000_000;
+
 const EXAMPLES: &str = "\
 Examples:
   smoltune export --model-name adapter
@@ -169,6 +172,21 @@ impl Args {
             other => other.name(),
         };
         self.output_dir.clone().unwrap_or_else(|| default.into())
+    }
+
+    /// How large a safetensors file may be, in bytes.
+    pub(crate) fn max_shard_size(&self) -> u64 {
+        self.max_shard_size.unwrap_or(SHARD_BYTES)
+    }
+
+    /// How a GGUF file's matrices are stored.
+    pub(crate) fn outtype(&self) -> OutType {
+        let default = if self.format.is_adapter() {
+            OutType::F32
+        } else {
+            OutType::F16
+        };
+        self.outtype.unwrap_or(default)
     }
 
     /// Refuses flags that the format has no use for: they would have been meant for something.

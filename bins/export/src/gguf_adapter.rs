@@ -16,7 +16,12 @@ use crate::args::OutType;
 use crate::gguf_tensors;
 use crate::range::check_f16;
 
-/// Writes `adapter-TYPE.gguf` into `out`.
+/// The name of the file.
+pub(crate) fn file_name(outtype: OutType) -> String {
+    format!("adapter-{}.gguf", outtype.name())
+}
+
+/// Writes the adapter into `out`.
 pub(crate) fn write(
     out: &Path,
     adapter: &Adapter,
@@ -35,7 +40,7 @@ pub(crate) fn write(
         }
         writer.tensor(name, tensor.dims(), kind).or_failed()?;
     }
-    let path = out.join(format!("adapter-{}.gguf", outtype.name()));
+    let path = out.join(file_name(outtype));
     stage::write_with(&path, |mut file| {
         writer.write(&mut file, |name| {
             let tensor = &tensors[name];

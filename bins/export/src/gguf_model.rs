@@ -15,7 +15,12 @@ use crate::{gguf_tensors, gguf_vocabulary};
 /// `general.quantization_version`: that of all block types since 2023.
 const QUANTIZATION_VERSION: u32 = 2;
 
-/// Writes `model-TYPE.gguf` into `out`.
+/// The name of the file.
+pub(crate) fn file_name(outtype: OutType) -> String {
+    format!("model-{}.gguf", outtype.name())
+}
+
+/// Writes the model into `out`.
 pub(crate) fn write(
     out: &Path,
     files: &ModelFiles,
@@ -49,7 +54,7 @@ pub(crate) fn write(
         }
         writer.tensor(name, weight.dims(), *kind).or_failed()?;
     }
-    let path = out.join(format!("model-{}.gguf", outtype.name()));
+    let path = out.join(file_name(outtype));
     stage::write_with(&path, |mut file| {
         writer.write(&mut file, |name| {
             let (weight, kind) = &tensors[name];

@@ -23,23 +23,21 @@ mod modelfile;
 mod range;
 mod room;
 mod scores;
+mod to_adapter;
+mod to_model;
 mod tokenizer;
 mod weights;
 
 use std::path::{Path, PathBuf};
 
-use loader::{Adapter, LoadError, Loaded, Opened};
+use loader::{LoadError, Opened};
 use serde::Serialize;
-use serde_json::{Value, json};
-use smollm_model::{ModelConfig, ModelFiles};
-use stage::{Manifest, OrExit, StageError};
+use stage::{Manifest, StageError};
 
 pub use args::{Args, Dialect, Format, OutType, Precision};
 use card::Card;
 use scores::Scores;
 
-/// Safetensors files are split above this, as transformers 4 does.
-const SHARD_BYTES: u64 = 5_000_000_000;
 const MANIFEST_FILE: &str = "manifest.json";
 const CARD_FILE: &str = "README.md";
 
@@ -117,18 +115,20 @@ pub fn export(args: &Args) -> Result<Summary, StageError> {
 
     let mut manifest = manifest(args, &opened, dir)?;
     manifest.write(&out.join(MANIFEST_FILE))?;
-    let (base, files) = (opened.base_name().to_owned(), opened.files().clone());
-    let license = args.license.clone().or_else(|| card::license_of(&files));
-    let written = match (&adapter, args.format) {
-        (Some((dir, adapter)), format) if format.is_adapter() => {
-            let source = Source {
+    let base = opened.base_name().to_owned();
+    let license = args.license.clone();
+    let license = license.or_else(|| card::license_of(opened.files()));
+    let written = match &adapter {
+        Some((dir, adapter)) if args.format.is_adapter() => {
+            let opened = &opened;
+            let source = to_adapter::Source {
                 dir,
                 adapter,
-                opened: &opened,
+                opened,
             };
-            write_adapter(args, &source, &out)?
+            to_adapter::write(args, &source, &out)?
         }
-        _ => write_model(args, opened, dir, license.as_deref(), &out)?,
+        _ => to_model::write(args, opened, dir, license.as_deref(), &out)?,
     };
     for path in &written.files {
         manifest.add_output(path)?;
@@ -144,18 +144,24 @@ pub fn export(args: &Args) -> Result<Summary, StageError> {
     let path = out.join(CARD_FILE);
     stage::write_text(&path, &card.text())?;
     manifest.add_output(&path)?;
-    manifest = manifest.fact("complete", true);
+    let manifest = manifest.fact("complete", true);
     manifest.write(&out.join(MANIFEST_FILE))?;
-    let names = manifest.outputs.iter().map(|file| last_part(&file.path));
-    Ok(Summary {
-        output_dir: out.display().to_string(),
-        format: args.format.name(),
-        model: manifest.model.clone().unwrap_or_default(),
-        adapter: manifest.adapter.clone(),
-        tensors: written.tensors,
-        parameters: written.parameters,
-        files: names.collect(),
-    })
+    Ok(Summary::new(args, &manifest, &written))
+}
+
+impl Summary {
+    fn new(args: &Args, manifest: &Manifest, written: &Written) -> Self {
+        let names = manifest.outputs.iter().map(|file| last_part(&file.path));
+        Self {
+            output_dir: args.output_dir().display().to_string(),
+            format: args.format.name(),
+            model: manifest.model.clone().unwrap_or_default(),
+            adapter: manifest.adapter.clone(),
+            tensors: written.tensors,
+            parameters: written.parameters,
+            files: names.collect(),
+        }
+    }
 }
 
 /// The record of the work, before any of it is done.
@@ -166,13 +172,12 @@ fn manifest(args: &Args, opened: &Opened, adapter: Option<&Path>) -> Result<Mani
     manifest = match args.format {
         Format::Safetensors => {
             let (_, name) = args.dtype.unwrap_or_default().stored();
-            let most = args.max_shard_size.unwrap_or(SHARD_BYTES);
             manifest
                 .argument("dtype", name)
-                .argument("max_shard_size", most)
+                .argument("max_shard_size", args.max_shard_size())
         }
         Format::Gguf | Format::GgufAdapter => manifest
-            .argument("outtype", outtype(args).name())
+            .argument("outtype", args.outtype().name())
             .argument("modelfile", args.modelfile),
         Format::Peft => {
             let portable = args.dialect.unwrap_or_default() == Dialect::Portable;
@@ -196,134 +201,6 @@ fn manifest(args: &Args, opened: &Opened, adapter: Option<&Path>) -> Result<Mani
     Ok(manifest)
 }
 
-fn outtype(args: &Args) -> OutType {
-    let default = if args.format.is_adapter() {
-        OutType::F32
-    } else {
-        OutType::F16
-    };
-    args.outtype.unwrap_or(default)
-}
-
-/// An adapter and the base that it belongs to.
-struct Source<'a> {
-    dir: &'a Path,
-    adapter: &'a Adapter,
-    opened: &'a Opened,
-}
-
-/// Writes the adapter's own formats.
-fn write_adapter(args: &Args, source: &Source, out: &Path) -> Result<Written, StageError> {
-    let (model, base) = (source.opened.config(), source.opened.base_name());
-    let layers = model.num_hidden_layers;
-    let files = match args.format {
-        Format::Peft => {
-            let adapter = match args.dialect.unwrap_or_default() {
-                Dialect::Native => source.adapter.clone(),
-                Dialect::Portable => source.adapter.portable(layers).or_failed()?,
-            };
-            adapter.save(out).or_failed()?;
-            [lora::WEIGHTS_FILE, lora::CONFIG_FILE]
-                .map(|name| out.join(name))
-                .into()
-        }
-        Format::Mlx => {
-            source.adapter.save_mlx(out, layers).or_failed()?;
-            [lora::MLX_WEIGHTS_FILE, lora::CONFIG_FILE]
-                .map(|name| out.join(name))
-                .into()
-        }
-        _ => {
-            let path = gguf_adapter::write(out, source.adapter, model, base, outtype(args))?;
-            let mut files = vec![path];
-            if args.modelfile {
-                files.push(modelfile::write(
-                    out,
-                    &modelfile::Source {
-                        // Ollama wants to know where the base is; the base itself is not written.
-                        from: absolute(source.opened.files().path())?,
-                        adapter: Some(format!("./{}", last_part(&files[0].display().to_string()))),
-                        prompter: source.opened.prompter(),
-                        config: model,
-                        system: stage::system_prompt(None, Some(source.dir), false)?.as_deref(),
-                    },
-                )?);
-            }
-            files
-        }
-    };
-    Ok(Written {
-        files,
-        tensors: source.adapter.tensors().len(),
-        parameters: source.adapter.parameters(),
-    })
-}
-
-/// Merges, and writes a model.
-fn write_model(
-    args: &Args,
-    opened: Opened,
-    adapter: Option<&Path>,
-    license: Option<&str>,
-    out: &Path,
-) -> Result<Written, StageError> {
-    let files = opened.files().clone();
-    let mut loaded = opened.load(loader::DType::F32).map_err(load_error)?;
-    if let Some(adapter) = loaded.adapter.take() {
-        // The low-rank branch goes before the weights take it in.
-        loader::detach(&mut loaded.model);
-        adapter.merge_into(&mut loaded.model).or_failed()?;
-    }
-    let weights = loaded.model.named_weights();
-    let tensors = weights.len();
-    let parameters = weights.iter().map(|(_, tensor)| tensor.elem_count()).sum();
-    let written = if args.format == Format::Gguf {
-        let mut written = vec![gguf_model::write(
-            out,
-            &files,
-            &loaded,
-            outtype(args),
-            license,
-        )?];
-        if args.modelfile {
-            written.push(modelfile::write(
-                out,
-                &modelfile::Source {
-                    from: format!("./{}", last_part(&written[0].display().to_string())),
-                    adapter: None,
-                    prompter: &loaded.prompter,
-                    config: loaded.model.config(),
-                    system: stage::system_prompt(None, adapter, false)?.as_deref(),
-                },
-            )?);
-        }
-        written
-    } else {
-        write_folder(args, &files, &loaded, out)?
-    };
-    Ok(Written {
-        files: written,
-        tensors,
-        parameters,
-    })
-}
-
-fn write_folder(
-    args: &Args,
-    files: &ModelFiles,
-    loaded: &Loaded,
-    out: &Path,
-) -> Result<Vec<PathBuf>, StageError> {
-    let (dtype, name) = args.dtype.unwrap_or_default().stored();
-    let most = args.max_shard_size.unwrap_or(SHARD_BYTES);
-    let mut written = weights::write(out, &loaded.model.named_weights(), dtype, most)?;
-    written.extend(tokenizer::write(files, &loaded.prompter, out)?);
-    let config = config(files, loaded.model.config(), name)?;
-    written.push(out.join("config.json"));
-    stage::write_json(&out.join("config.json"), &config)?;
-    Ok(written)
-}
-
 fn load_error(error: LoadError) -> StageError {
     if error.is_usage() {
         StageError::usage(error)
@@ -332,31 +209,8 @@ fn load_error(error: LoadError) -> StageError {
     }
 }
 
-/// The base's own `config.json` where it has one, with the new type; else one made for the model.
-fn config(files: &ModelFiles, model: &ModelConfig, dtype: &str) -> Result<Value, StageError> {
-    let ModelFiles::Dir(dir) = files else {
-        return Ok(model.to_hf_json(dtype));
-    };
-    let text = std::fs::read_to_string(dir.join("config.json")).or_bad_data()?;
-    let mut config: Value = serde_json::from_str(&text).or_bad_data()?;
-    // transformers 5 says `dtype` where 4 said `torch_dtype`.
-    let key = if config.get("dtype").is_some() {
-        "dtype"
-    } else {
-        "torch_dtype"
-    };
-    config[key] = json!(dtype);
-    config["tie_word_embeddings"] = json!(model.tie_word_embeddings);
-    Ok(config)
-}
-
 /// The last part of a path or hub id: a name without a place.
 fn last_part(name: &str) -> String {
     let name = name.trim_end_matches('/');
     name.rsplit('/').next().unwrap_or(name).to_owned()
-}
-
-fn absolute(path: &Path) -> Result<String, StageError> {
-    let path = path.canonicalize().or_failed()?;
-    Ok(path.display().to_string())
 }

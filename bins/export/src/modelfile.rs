@@ -30,13 +30,17 @@ pub(crate) struct Source<'a> {
 }
 
 /// Writes `Modelfile` into `out`.
-pub(crate) fn write(out: &Path, source: &Source<'_>) -> Result<PathBuf, StageError> {
+pub(crate) fn write(out: &Path, text: &str) -> Result<PathBuf, StageError> {
     let path = out.join("Modelfile");
-    stage::write_text(&path, &text(source)?)?;
+    stage::write_text(&path, text)?;
     Ok(path)
 }
 
-fn text(source: &Source<'_>) -> Result<String, StageError> {
+/// What the file says.
+///
+/// # Errors
+/// Exit code 3 where it cannot be said in Ollama's words.
+pub(crate) fn text(source: &Source<'_>) -> Result<String, StageError> {
     let prompter = source.prompter;
     let own = default_system(prompter)?;
     let system = source.system.map(str::to_owned).or(own);

@@ -150,15 +150,37 @@ fn rows_that_no_block_fits_get_the_next_type() {
     }
 }
 
-#[test]
-fn a_tokenizer_that_splits_otherwise_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let model = dir.path().join("model");
+/// The tiny model, to be changed.
+fn copy(dir: &std::path::Path) -> std::path::PathBuf {
+    let model = dir.join("model");
     std::fs::create_dir(&model).unwrap();
     for entry in std::fs::read_dir(fixture("tiny-model")).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
     }
+    model
+}
+
+#[test]
+fn a_template_that_is_no_chatml_has_no_modelfile() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = copy(dir.path());
+    let template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}";
+    std::fs::write(model.join("chat_template.jinja"), template).unwrap();
+    let model = model.display().to_string();
+    let words = ["--model_name", &model, "--format", "gguf"];
+    let out = dir.path().join("out");
+    let error = write(&out, &[&words[..], &["--modelfile"]].concat()).unwrap_err();
+    assert_eq!(error.exit().code(), 3);
+    assert!(error.to_string().contains("not ChatML"), "{error}");
+    assert!(!out.join("model-f16.gguf").exists());
+    write(&out, &[&words[..], &["--overwrite"]].concat()).unwrap();
+}
+
+#[test]
+fn a_tokenizer_that_splits_otherwise_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = copy(dir.path());
     let path = model.join("tokenizer.json");
     let text = std::fs::read_to_string(&path).unwrap();
     let changed = text.replace("\"individual_digits\":true", "\"individual_digits\":false");
