@@ -37,8 +37,10 @@ pub struct VerifyArgs {
 pub struct Verified {
     /// The folder.
     pub adapter: String,
-    /// The base model.
+    /// The base model, which has a place for each of its modules.
     pub base: String,
+    /// How many those are.
+    pub modules: usize,
     /// Whether all checks hold.
     pub ok: bool,
     /// Each check.
@@ -72,11 +74,6 @@ pub fn verify(args: &VerifyArgs) -> Result<Verified, StageError> {
     };
     // Names, shapes and layers: what does not fit is an error there.
     let opened = loader::open(&spec).map_err(load_error)?;
-    checks.push(Check {
-        name: "fits the base",
-        ok: true,
-        seen: format!("{} modules", adapter.pairs().count()),
-    });
     if checks.iter().all(|check| check.ok) {
         let prompt = opened
             .prompter()
@@ -85,9 +82,10 @@ pub fn verify(args: &VerifyArgs) -> Result<Verified, StageError> {
         let base = opened.description().to_owned();
         let loaded = opened.load(loader::DType::F32).map_err(load_error)?;
         checks.push(merges(loaded.model, &adapter, prompt.ids, args.tolerance)?);
-        return Ok(Verified::new(dir, base, checks));
+        return Ok(Verified::new(dir, base, &adapter, checks));
     }
-    Ok(Verified::new(dir, opened.description().to_owned(), checks))
+    let base = opened.description().to_owned();
+    Ok(Verified::new(dir, base, &adapter, checks))
 }
 
 fn load_error(error: LoadError) -> StageError {
@@ -179,17 +177,19 @@ fn largest(a: &[f32], b: &[f32]) -> f32 {
 }
 
 impl Verified {
-    fn new(dir: &Path, base: String, checks: Vec<Check>) -> Self {
+    fn new(dir: &Path, base: String, adapter: &Adapter, checks: Vec<Check>) -> Self {
         Self {
             adapter: dir.display().to_string(),
             base,
+            modules: adapter.pairs().count(),
             ok: checks.iter().all(|check| check.ok),
             checks,
         }
     }
 
     pub(crate) fn text(&self) -> String {
-        let head = format!("{} on {}", self.adapter, self.base);
+        let (adapter, modules, base) = (&self.adapter, self.modules, &self.base);
+        let head = format!("{adapter}: {modules} modules, each with its place in {base}");
         let checks = self.checks.iter().map(|Check { name, ok, seen }| {
             let mark = if *ok { "ok " } else { "BAD" };
             format!("{mark} {name}: {seen}")
