@@ -1,126 +1,92 @@
-//! Write a model as a Hugging Face folder, its adapter merged into the weights.
+//! Write a model, its adapter merged, or the adapter alone, in the formats of other programs.
 //!
-//! What comes out is read by transformers, vLLM, llama.cpp's converter and by every stage here, and
-//! needs no adapter any more. `config.json` is written last: a folder without it is no model, so an
-//! export that was stopped cannot be mistaken for one.
+//! | format | read by | what it is |
+//! |---|---|---|
+//! | `safetensors` | transformers, vLLM, llama.cpp's converter, every stage here | a Hugging Face folder, merged |
+//! | `gguf` | llama.cpp, Ollama, every stage here | one file, merged |
+//! | `gguf-adapter` | llama.cpp, Ollama | the adapter, to stand beside a GGUF file |
+//! | `peft` | PEFT, vLLM, llama.cpp's converter, every stage here | the adapter |
+//! | `mlx` | mlx-lm | the adapter |
+//!
+//! The file that makes a folder a model or an adapter is written last, so an export that was stopped
+//! cannot be mistaken for one; `manifest.json` says from the first moment whose the folder is.
 
 #![forbid(unsafe_code)]
 
+mod args;
+mod card;
+mod gguf_adapter;
+mod gguf_model;
+mod gguf_tensors;
+mod gguf_vocabulary;
+mod modelfile;
+mod range;
+mod room;
+mod scores;
+mod to_adapter;
+mod to_model;
 mod tokenizer;
 mod weights;
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-use loader::{DEFAULT_MODEL, DType, LoadError, ModelSpec};
+use loader::{LoadError, Opened};
 use serde::Serialize;
-use serde_json::{Value, json};
-use smollm_model::{ModelConfig, ModelFiles};
-use stage::{Manifest, OrExit, StageError};
+use stage::{Manifest, StageError};
 
-/// Write a model, its adapter merged, as a Hugging Face folder.
-#[derive(Debug, Clone, clap::Parser)]
-#[command(name = "export", version)]
-pub struct Args {
-    /// The model: hub id, folder, .gguf file, or an adapter folder [default: HuggingFaceTB/SmolLM2-135M-Instruct]
-    #[arg(long, value_name = "MODEL", aliases = ["model_name", "model"])]
-    pub model_name: Option<String>,
-    /// The base model, in place of the one that the adapter names; alone, the model
-    #[arg(long, value_name = "MODEL", alias = "base_model")]
-    pub base_model: Option<String>,
-    /// Adapter to merge into the model
-    #[arg(long, value_name = "DIR", aliases = ["adapter_dir", "adapter"])]
-    pub adapter_dir: Option<PathBuf>,
-    /// Revision of a hub model
-    #[arg(long)]
-    pub revision: Option<String>,
-    /// Folder to write into; made if need be
-    #[arg(long, value_name = "DIR", default_value = "merged", aliases = ["output_dir", "out"])]
-    pub output_dir: PathBuf,
-    /// How the weights are stored; the merge itself is done in f32
-    #[arg(long, value_enum, default_value_t)]
-    pub dtype: Precision,
-    /// Replace what an earlier export left in the folder
-    #[arg(long)]
-    pub overwrite: bool,
-    /// Print the outcome as one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
+pub use args::{Args, Dialect, Format, OutType, Precision};
+use card::Card;
+use scores::Scores;
 
-/// How weights are stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32 bits: nothing of the merge is lost
-    #[default]
-    #[value(alias = "float32")]
-    F32,
-    /// 16 bits, with f32's range: half the size
-    #[value(alias = "bfloat16")]
-    Bf16,
-}
+const MANIFEST_FILE: &str = "manifest.json";
+const CARD_FILE: &str = "README.md";
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// The folder.
     pub output_dir: String,
+    /// The format.
+    pub format: &'static str,
     /// The base model.
     pub model: String,
-    /// The adapter that was merged, if any.
+    /// The adapter that was merged or converted, if any.
     pub adapter: Option<String>,
     /// Tensors written.
     pub tensors: usize,
     /// Numbers in them.
     pub parameters: usize,
+    /// The files, by their names in the folder.
+    pub files: Vec<String>,
 }
 
-impl Args {
-    fn model(&self) -> ModelSpec {
-        let adapter = self
-            .adapter_dir
-            .as_ref()
-            .map(|dir| dir.display().to_string());
-        let base = if adapter.is_some() {
-            None
-        } else {
-            self.base_model.clone()
-        };
-        let named = self.model_name.clone().or(base).or(adapter);
-        ModelSpec {
-            model_name: named.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
-            base_model: self.base_model.clone(),
-            adapter_dir: self.adapter_dir.clone(),
-            revision: self.revision.clone(),
-            // Rounded once, after the merge.
-            dtype: DType::F32,
-        }
-    }
-
-    fn stored(&self) -> (DType, &'static str) {
-        match self.dtype {
-            Precision::F32 => (DType::F32, "float32"),
-            Precision::Bf16 => (DType::BF16, "bfloat16"),
-        }
-    }
+/// What a format's writer gives back: files in the order they were written, tensors, numbers.
+struct Written {
+    files: Vec<PathBuf>,
+    tensors: usize,
+    parameters: usize,
 }
 
 /// Runs the stage and prints what came of it.
 ///
 /// # Errors
-/// As [`merge`]; also when standard output cannot be written.
+/// As [`export`]; also when standard output cannot be written.
 pub fn run(args: &Args) -> Result<(), StageError> {
-    let summary = merge(args)?;
+    let summary = export(args)?;
     if args.json {
         return stage::emit_json(&summary);
     }
-    let what = summary.adapter.as_ref().map_or_else(
-        || summary.model.clone(),
-        |adapter| format!("{} with {adapter} merged", summary.model),
-    );
+    let what = match &summary.adapter {
+        None => summary.model.clone(),
+        Some(adapter) if args.format.is_adapter() => adapter.clone(),
+        Some(adapter) => format!("{} with {adapter} merged", summary.model),
+    };
     stage::emit(&format!(
-        "{what}: {} tensors, {} parameters in {}",
-        summary.tensors, summary.parameters, summary.output_dir
+        "{what}: {} tensors, {} parameters in {} ({})",
+        summary.tensors,
+        summary.parameters,
+        summary.output_dir,
+        summary.files.join(", ")
     ))
 }
 
@@ -128,49 +94,112 @@ pub fn run(args: &Args) -> Result<(), StageError> {
 ///
 /// # Errors
 /// Exit code 2 for flags that contradict each other or a folder that is not empty, 3 for models that
-/// cannot be read, 1 when writing fails.
-pub fn merge(args: &Args) -> Result<Summary, StageError> {
+/// cannot be read, or cannot be said in the format, 1 when writing fails.
+pub fn export(args: &Args) -> Result<Summary, StageError> {
+    args.check()?;
+    let scores = args.report.as_deref().map(Scores::read).transpose()?;
     let opened = loader::open(&args.model()).map_err(load_error)?;
-    let out = &args.output_dir;
-    make_room(out, args.overwrite, opened.files().path())?;
     let adapter = opened
         .adapter()
         .map(|(dir, adapter)| (dir.to_path_buf(), adapter.clone()));
-    let files = opened.files().clone();
-    let mut manifest = Manifest::new("export").argument("dtype", args.stored().1);
-    manifest.model = Some(opened.description().to_owned());
-    manifest.adapter = adapter.as_ref().map(|(dir, _)| dir.display().to_string());
-    manifest.template = Some(opened.prompter().template_hash());
-    for path in opened.weight_files().map_err(load_error)? {
-        manifest.add_input(&path)?;
+    let dir = adapter.as_ref().map(|(dir, _)| dir.as_path());
+    if args.format.is_adapter() && dir.is_none() {
+        return Err(StageError::usage(format!(
+            "--format {} writes an adapter, and there is none; name its folder with --adapter-dir",
+            args.format.name()
+        )));
     }
+    let out = args.output_dir();
+    let sources: Vec<&Path> = dir.into_iter().chain([opened.files().path()]).collect();
+    room::make(&out, args.overwrite, &sources)?;
 
-    let mut loaded = opened.load(DType::F32).map_err(load_error)?;
-    if let Some((_, adapter)) = &adapter {
-        lora_merge(adapter, &mut loaded.model)?;
-    }
-    let (dtype, name) = args.stored();
-    let weights = loaded.model.named_weights();
-    let parameters = weights.iter().map(|(_, tensor)| tensor.elem_count()).sum();
-    let mut written = vec![weights::write(out, &weights, dtype)?];
-    written.extend(tokenizer::write(&files, &loaded.prompter, out)?);
-    let config = config(&files, loaded.model.config(), name)?;
-    written.push(out.join("config.json"));
-    stage::write_json(&out.join("config.json"), &config)?;
-    for path in &written {
+    let mut manifest = manifest(args, &opened, dir)?;
+    manifest.write(&out.join(MANIFEST_FILE))?;
+    let base = opened.base_name().to_owned();
+    let license = args.license.clone();
+    let license = license.or_else(|| card::license_of(opened.files()));
+    let written = match &adapter {
+        Some((dir, adapter)) if args.format.is_adapter() => {
+            let opened = &opened;
+            let source = to_adapter::Source {
+                dir,
+                adapter,
+                opened,
+            };
+            to_adapter::write(args, &source, &out)?
+        }
+        _ => to_model::write(args, opened, dir, license.as_deref(), &out)?,
+    };
+    for path in &written.files {
         manifest.add_output(path)?;
     }
+    let card = Card {
+        format: args.format,
+        base: &base,
+        adapter: dir,
+        license: license.as_deref(),
+        scores: scores.as_ref(),
+        manifest: &manifest,
+    };
+    let path = out.join(CARD_FILE);
+    stage::write_text(&path, &card.text())?;
+    manifest.add_output(&path)?;
+    let manifest = manifest.fact("complete", true);
     manifest.write(&out.join(MANIFEST_FILE))?;
-    Ok(Summary {
-        output_dir: out.display().to_string(),
-        model: loaded.description.clone(),
-        adapter: manifest.adapter,
-        tensors: weights.len(),
-        parameters,
-    })
+    Ok(Summary::new(args, &manifest, &written))
 }
 
-const MANIFEST_FILE: &str = "manifest.json";
+impl Summary {
+    fn new(args: &Args, manifest: &Manifest, written: &Written) -> Self {
+        let names = manifest.outputs.iter().map(|file| last_part(&file.path));
+        Self {
+            output_dir: args.output_dir().display().to_string(),
+            format: args.format.name(),
+            model: manifest.model.clone().unwrap_or_default(),
+            adapter: manifest.adapter.clone(),
+            tensors: written.tensors,
+            parameters: written.parameters,
+            files: names.collect(),
+        }
+    }
+}
+
+/// The record of the work, before any of it is done.
+fn manifest(args: &Args, opened: &Opened, adapter: Option<&Path>) -> Result<Manifest, StageError> {
+    let mut manifest = Manifest::new("export")
+        .argument("format", args.format.name())
+        .fact("complete", false);
+    manifest = match args.format {
+        Format::Safetensors => {
+            let (_, name) = args.dtype.unwrap_or_default().stored();
+            manifest
+                .argument("dtype", name)
+                .argument("max_shard_size", args.max_shard_size())
+        }
+        Format::Gguf | Format::GgufAdapter => manifest
+            .argument("outtype", args.outtype().name())
+            .argument("modelfile", args.modelfile),
+        Format::Peft => {
+            let portable = args.dialect.unwrap_or_default() == Dialect::Portable;
+            manifest.argument("dialect", if portable { "portable" } else { "native" })
+        }
+        Format::Mlx => manifest,
+    };
+    manifest.model = Some(opened.description().to_owned());
+    manifest.adapter = adapter.map(|dir| dir.display().to_string());
+    manifest.template = Some(opened.prompter().template_hash());
+    for path in opened.weight_files().map_err(load_error)? {
+        // An adapter's formats hold nothing of the base.
+        let of_adapter = adapter.is_some_and(|dir| path.parent() == Some(dir));
+        if of_adapter || !args.format.is_adapter() {
+            manifest.add_input(&path)?;
+        }
+    }
+    if let Some(report) = &args.report {
+        manifest.add_input(report)?;
+    }
+    Ok(manifest)
+}
 
 fn load_error(error: LoadError) -> StageError {
     if error.is_usage() {
@@ -180,74 +209,8 @@ fn load_error(error: LoadError) -> StageError {
     }
 }
 
-fn lora_merge(
-    adapter: &loader::Adapter,
-    model: &mut smollm_model::Llama,
-) -> Result<(), StageError> {
-    // The low-rank branch goes before the weights take it in.
-    loader::detach(model);
-    adapter.merge_into(model).or_failed().map(drop)
-}
-
-/// Makes the folder; one that holds something is used only if an earlier export left it and may be
-/// replaced, and never if it is the model that is being read.
-fn make_room(out: &Path, overwrite: bool, base: &Path) -> Result<(), StageError> {
-    stage::create_folder(out)?;
-    let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if same(out, base)
-        || base
-            .parent()
-            .is_some_and(|parent| base.is_file() && same(out, parent))
-    {
-        let text = format!(
-            "{} holds the model that is read; choose another folder",
-            out.display()
-        );
-        return Err(StageError::usage(text));
-    }
-    let mut entries = std::fs::read_dir(out).or_failed()?;
-    if entries.next().is_none() {
-        return Ok(());
-    }
-    let ours = Manifest::read(&out.join(MANIFEST_FILE)).is_ok_and(|found| found.stage == "export");
-    let begun = out.join(weights::PART).exists() || !out.join("config.json").exists();
-    if !overwrite || !(ours || begun) {
-        return Err(StageError::usage(format!(
-            "{} is not empty; choose another --output_dir{}",
-            out.display(),
-            if ours {
-                ", or replace that export with --overwrite"
-            } else {
-                ""
-            }
-        )));
-    }
-    for name in ["config.json", MANIFEST_FILE] {
-        match std::fs::remove_file(out.join(name)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                let text = format!("cannot delete {name} in {}: {e}", out.display());
-                return Err(StageError::failed(text));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// The base's own `config.json` where it has one, with the new type; else one made for the model.
-fn config(files: &ModelFiles, model: &ModelConfig, dtype: &str) -> Result<Value, StageError> {
-    let ModelFiles::Dir(dir) = files else {
-        return Ok(model.to_hf_json(dtype));
-    };
-    let text = std::fs::read_to_string(dir.join("config.json")).or_bad_data()?;
-    let mut config: Value = serde_json::from_str(&text).or_bad_data()?;
-    // transformers 5 says `dtype` where 4 said `torch_dtype`.
-    let key = if config.get("dtype").is_some() {
-        "dtype"
-    } else {
-        "torch_dtype"
-    };
-    config[key] = json!(dtype);
-    config["tie_word_embeddings"] = json!(model.tie_word_embeddings);
-    Ok(config)
+/// The last part of a path or hub id: a name without a place.
+fn last_part(name: &str) -> String {
+    let name = name.trim_end_matches('/');
+    name.rsplit('/').next().unwrap_or(name).to_owned()
 }

@@ -1,27 +1,86 @@
-//! `model.safetensors`.
+//! `model.safetensors`, or several files and an index.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use loader::{DType, Tensor};
 use safetensors::{Dtype, View};
+use serde_json::json;
 use stage::StageError;
 
-/// The name until the file is whole.
-pub(crate) const PART: &str = "model.safetensors.part";
-const WHOLE: &str = "model.safetensors";
+use crate::range::check_f16;
 
-/// Writes the weights as `dtype` under a passing name and renames the whole file.
+/// Weights by their Hugging Face names.
+pub(crate) type Weights<'a> = [(String, &'a Tensor)];
+
+/// transformers' name of the index.
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Writes the weights as `dtype` into files of at most `most` bytes of tensors each (a larger tensor
+/// has a file of its own), in the order and under the names that transformers gives them.
 pub(crate) fn write(
     out: &Path,
-    weights: &[(String, &Tensor)],
+    weights: &Weights<'_>,
     dtype: DType,
-) -> Result<PathBuf, StageError> {
-    let (part, whole) = (out.join(PART), out.join(WHOLE));
+    most: u64,
+) -> Result<Vec<PathBuf>, StageError> {
+    if dtype == DType::F16 {
+        for (name, tensor) in weights {
+            check_f16(name, tensor)?;
+        }
+    }
+    let shards = shards(weights, dtype, most);
+    if let [all] = shards.as_slice() {
+        return Ok(vec![write_file(
+            &out.join("model.safetensors"),
+            all,
+            dtype,
+        )?]);
+    }
+    let mut written = Vec::new();
+    let mut places = BTreeMap::new();
+    for (i, shard) in shards.iter().enumerate() {
+        let name = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
+        written.push(write_file(&out.join(&name), shard, dtype)?);
+        places.extend(shard.iter().map(|(tensor, _)| (tensor, name.clone())));
+    }
+    let parameters: usize = weights.iter().map(|(_, t)| t.elem_count()).sum();
+    let index = json!({
+        "metadata": {
+            "total_parameters": parameters,
+            "total_size": parameters * dtype.size_in_bytes(),
+        },
+        "weight_map": places,
+    });
+    stage::write_json(&out.join(INDEX), &index)?;
+    written.push(out.join(INDEX));
+    Ok(written)
+}
+
+/// Consecutive weights that go into one file each, as `split_torch_state_dict_into_shards` of
+/// `huggingface_hub` cuts them.
+fn shards<'w, 't>(weights: &'w Weights<'t>, dtype: DType, most: u64) -> Vec<&'w Weights<'t>> {
+    let size = |tensor: &Tensor| (tensor.elem_count() * dtype.size_in_bytes()) as u64;
+    let (mut shards, mut first, mut bytes) = (Vec::new(), 0, 0);
+    for (i, (_, tensor)) in weights.iter().enumerate() {
+        if i > first && bytes + size(tensor) > most {
+            shards.push(&weights[first..i]);
+            (first, bytes) = (i, 0);
+        }
+        bytes += size(tensor);
+    }
+    shards.push(&weights[first..]);
+    shards
+}
+
+/// Writes a file under a passing name and renames it when it is whole.
+fn write_file(whole: &Path, weights: &Weights<'_>, dtype: DType) -> Result<PathBuf, StageError> {
+    let part = whole.with_extension("safetensors.part");
     // The library makes a file that only its owner may read; it gets the usual rights back.
     let rights = std::fs::File::create(&part)
         .and_then(|file| file.metadata())
-        .map_err(|e| cannot_write(&whole, &e.to_string()))?
+        .map_err(|e| cannot_write(whole, &e.to_string()))?
         .permissions();
     // transformers refuses a file that does not say it came from torch.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
@@ -34,15 +93,15 @@ pub(crate) fn write(
             let flushed = std::fs::File::open(&part).and_then(|file| file.sync_all());
             flushed
                 .and_then(|()| std::fs::set_permissions(&part, rights))
-                .and_then(|()| std::fs::rename(&part, &whole))
+                .and_then(|()| std::fs::rename(&part, whole))
                 .map_err(|e| e.to_string())
         });
     written.map_err(|e| {
         // Half a file helps nobody, and may be what fills the disk.
         let _ = std::fs::remove_file(&part);
-        cannot_write(&whole, &e)
+        cannot_write(whole, &e)
     })?;
-    Ok(whole)
+    Ok(whole.to_path_buf())
 }
 
 fn cannot_write(path: &Path, reason: &str) -> StageError {

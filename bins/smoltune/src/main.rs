@@ -61,8 +61,10 @@ enum Command {
     Chat(chat::Args),
     /// Answer over HTTP, as the OpenAI API does
     Serve(serve::Args),
-    /// Write a model with its adapter merged in
+    /// Write a model with its adapter merged in, or the adapter, in the formats of other programs
     Export(export::Args),
+    /// Look at adapters, compare, check and combine them
+    Adapter(adapter::Args),
     /// Measure how fast a model reads prompts, answers, and learns
     Bench(bench::Args),
     /// Do it all from one smoltune.toml: prepare, answer, train, answer again, compare
@@ -93,6 +95,7 @@ fn dispatch(command: &Command) -> Result<(), StageError> {
         Command::Chat(args) => chat::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Export(args) => export::run(args),
+        Command::Adapter(args) => adapter::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Run(args) => run::run(args),
         Command::Sweep(args) => sweep::run(args),

@@ -10,12 +10,14 @@ use crate::value::Value;
 use crate::{array, getters, overlap};
 
 /// The alignment of tensor data where `general.alignment` is absent.
-const DEFAULT_ALIGNMENT: u64 = 32;
+pub(crate) const DEFAULT_ALIGNMENT: u64 = 32;
+/// The key of another one.
+pub(crate) const ALIGNMENT_KEY: &str = "general.alignment";
 /// The format asks for a multiple of 8, llama.cpp for a power of two. So the fields of every block
 /// are aligned in a mapped file.
 const MIN_ALIGNMENT: usize = 8;
 /// ggml's `GGML_MAX_DIMS`.
-const MAX_DIMS: u32 = 4;
+pub(crate) const MAX_DIMS: u32 = 4;
 /// A name length, a type and the smallest value: no metadata entry is shorter.
 const MIN_ENTRY_BYTES: u64 = 8 + 4 + 1;
 /// A name length, a rank, a type and an offset: no tensor description is shorter.
@@ -105,7 +107,7 @@ fn parse(bytes: &[u8]) -> Result<Header, Problem> {
     let n_tensors = cursor.u64(Place::Header)?;
     let n_entries = cursor.u64(Place::Header)?;
     let metadata = read_metadata(&mut cursor, n_entries)?;
-    let alignment = alignment(&metadata)?;
+    let alignment = alignment(metadata.get(ALIGNMENT_KEY))?;
     let raw = read_tensor_table(&mut cursor, n_tensors)?;
     let data_offset = align_up(cursor.position() as u64, alignment as u64)
         .and_then(|v| usize::try_from(v).ok())
@@ -164,12 +166,12 @@ fn read_metadata(cursor: &mut Cursor<'_>, n: u64) -> Result<BTreeMap<String, Val
     Ok(metadata)
 }
 
-fn alignment(metadata: &BTreeMap<String, Value>) -> Result<usize, Problem> {
-    let key = "general.alignment";
-    let found = match metadata.get(key) {
+/// The alignment that the value of [`ALIGNMENT_KEY`], if any, asks for.
+pub(crate) fn alignment(value: Option<&Value>) -> Result<usize, Problem> {
+    let found = match value {
         None => DEFAULT_ALIGNMENT,
         Some(value) => value.as_u64().ok_or_else(|| Problem::WrongType {
-            key: key.into(),
+            key: ALIGNMENT_KEY.into(),
             found: value.describe(),
             expected: "u32",
         })?,
@@ -240,7 +242,7 @@ fn read_tensor(cursor: &mut Cursor<'_>, index: u64) -> Result<RawTensor, Problem
 impl RawTensor {
     /// Checks shape and offset, and turns the offset into one from the start of the file.
     fn locate(self, data_start: usize, alignment: usize) -> Result<TensorInfo, Problem> {
-        let n_bytes = match self.n_bytes() {
+        let n_bytes = match self.ggml_type.n_bytes(&self.dims) {
             Ok(n) => n,
             Err(why) => {
                 return Err(Problem::Shape {
@@ -270,25 +272,5 @@ impl RawTensor {
             offset,
             n_bytes,
         })
-    }
-
-    fn n_bytes(&self) -> Result<usize, String> {
-        let too_large = || "more elements than memory can address".to_owned();
-        let mut elements: usize = 1;
-        for &dim in &self.dims {
-            let dim = usize::try_from(dim).map_err(|_| too_large())?;
-            elements = elements.checked_mul(dim).ok_or_else(too_large)?;
-        }
-        let block = self.ggml_type.block_size();
-        let row = self.dims.first().copied().unwrap_or(1);
-        if !row.is_multiple_of(block as u64) {
-            let name = self.ggml_type.name();
-            return Err(format!(
-                "rows of {row} elements do not divide into {name} blocks of {block}"
-            ));
-        }
-        (elements / block)
-            .checked_mul(self.ggml_type.type_size())
-            .ok_or_else(too_large)
     }
 }

@@ -1,4 +1,5 @@
-//! Reads what stands in front of the weights of a GGUF file: metadata and the tensor table.
+//! Reads what stands in front of the weights of a GGUF file, metadata and the tensor table, and writes
+//! such files.
 //!
 //! GGUF is the format in which llama.cpp's world ships models. Two crates need it for different
 //! reasons: `chat-prompt` wants the vocabulary and the chat template, `smollm-model` the weights.
@@ -45,9 +46,11 @@ mod header;
 mod overlap;
 mod types;
 mod value;
+mod writer;
 
 pub use error::{GgufError, Problem};
 pub use file::GgufFile;
 pub use header::{Header, TensorInfo};
 pub use types::GgmlType;
 pub use value::{Array, Value};
+pub use writer::GgufWriter;

@@ -78,6 +78,27 @@ ggml_types! {
 }
 
 impl GgmlType {
+    /// Bytes of a tensor with these dimensions, innermost first; else what is wrong with them.
+    pub(crate) fn n_bytes(self, dims: &[u64]) -> Result<usize, String> {
+        let too_large = || "more elements than memory can address".to_owned();
+        let mut elements: usize = 1;
+        for &dim in dims {
+            let dim = usize::try_from(dim).map_err(|_| too_large())?;
+            elements = elements.checked_mul(dim).ok_or_else(too_large)?;
+        }
+        let block = self.block_size();
+        let row = dims.first().copied().unwrap_or(1);
+        if !row.is_multiple_of(block as u64) {
+            let name = self.name();
+            return Err(format!(
+                "rows of {row} elements do not divide into {name} blocks of {block}"
+            ));
+        }
+        (elements / block)
+            .checked_mul(self.type_size())
+            .ok_or_else(too_large)
+    }
+
     /// The known names in one line, for error messages.
     pub(crate) fn known_names() -> String {
         Self::ALL

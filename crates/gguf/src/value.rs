@@ -111,6 +111,25 @@ impl Value {
         }
     }
 
+    /// The format's number of the value's type.
+    pub(crate) fn type_id(&self) -> u32 {
+        match self {
+            Self::U8(_) => 0,
+            Self::I8(_) => 1,
+            Self::U16(_) => 2,
+            Self::I16(_) => 3,
+            Self::U32(_) => 4,
+            Self::I32(_) => 5,
+            Self::F32(_) => 6,
+            Self::Bool(_) => 7,
+            Self::String(_) => 8,
+            Self::Array(_) => 9,
+            Self::U64(_) => 10,
+            Self::I64(_) => 11,
+            Self::F64(_) => 12,
+        }
+    }
+
     /// The format's name of the value's type, such as `u32` or `array of string`.
     pub fn type_name(&self) -> String {
         match self {
@@ -168,6 +187,25 @@ impl Array {
         self.len() == 0
     }
 
+    /// The format's number of the elements' type.
+    pub(crate) fn element_id(&self) -> u32 {
+        match self {
+            Self::U8(_) => 0,
+            Self::I8(_) => 1,
+            Self::U16(_) => 2,
+            Self::I16(_) => 3,
+            Self::U32(_) => 4,
+            Self::I32(_) => 5,
+            Self::F32(_) => 6,
+            Self::Bool(_) => 7,
+            Self::String(_) => 8,
+            Self::Array(_) => 9,
+            Self::U64(_) => 10,
+            Self::I64(_) => 11,
+            Self::F64(_) => 12,
+        }
+    }
+
     fn element_name(&self) -> &'static str {
         match self {
             Self::U8(_) => "u8",
@@ -185,6 +223,27 @@ impl Array {
             Self::F64(_) => "f64",
         }
     }
+}
+
+/// `From` for what writers set most.
+macro_rules! from {
+    ($($type:ty, $value:ident => $make:expr;)*) => {
+        $(impl From<$type> for Value {
+            fn from($value: $type) -> Self {
+                $make
+            }
+        })*
+    };
+}
+
+from! {
+    &str, v => Self::String(v.to_owned());
+    String, v => Self::String(v);
+    bool, v => Self::Bool(v);
+    u32, v => Self::U32(v);
+    f32, v => Self::F32(v);
+    Vec<String>, v => Self::Array(Array::String(v));
+    Vec<i32>, v => Self::Array(Array::I32(v));
 }
 
 impl fmt::Display for Value {

@@ -145,6 +145,12 @@ pub enum LoraError {
         /// Layers in the model.
         expected: usize,
     },
+    /// Adapters that cannot be made one.
+    #[error("the adapters cannot be combined: {reason}")]
+    Combine {
+        /// Why.
+        reason: String,
+    },
     /// An operation on tensors failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),

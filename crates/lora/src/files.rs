@@ -8,6 +8,7 @@ use atomic_write_file::AtomicWriteFile;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
+use serde::Serialize;
 use smollm_model::check_safetensors;
 use std::collections::HashMap;
 use std::io::Write;
@@ -78,43 +79,54 @@ impl Adapter {
     /// The folder cannot be made or written to.
     pub fn save(&self, dir: impl AsRef<Path>) -> Result<(), LoraError> {
         let dir = dir.as_ref();
-        std::fs::create_dir_all(dir).map_err(|source| LoraError::Io {
-            path: dir.into(),
-            source,
-        })?;
+        make_folder(dir)?;
         let path = dir.join(WEIGHTS_FILE);
-        write_whole(&path, &self.to_safetensors(&path)?)?;
-        let path = dir.join(CONFIG_FILE);
-        let mut text =
-            serde_json::to_vec_pretty(self.config()).map_err(|source| LoraError::Json {
-                path: path.clone(),
-                source,
-            })?;
-        text.push(b'\n');
-        write_whole(&path, &text)
+        let tensors = self.tensors().into_iter();
+        let tensors = tensors.map(|(name, tensor)| (name, tensor.clone()));
+        write_whole(&path, &safetensors_bytes(&path, tensors)?)?;
+        write_json(&dir.join(CONFIG_FILE), self.config())
     }
+}
 
-    fn to_safetensors(&self, path: &Path) -> Result<Vec<u8>, LoraError> {
-        let wrap = |source| LoraError::SafeTensors {
-            path: path.into(),
-            source,
-        };
-        let mut buffers = Vec::new();
-        for (name, tensor) in self.tensors() {
-            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-            let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
-            buffers.push((name, tensor.dims().to_vec(), bytes));
-        }
-        let views = buffers
-            .iter()
-            .map(|(name, shape, bytes)| {
-                Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(wrap)?;
-        let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        serialize(views, Some(metadata)).map_err(wrap)
+pub(crate) fn make_folder(dir: &Path) -> Result<(), LoraError> {
+    std::fs::create_dir_all(dir).map_err(|source| LoraError::Io {
+        path: dir.into(),
+        source,
+    })
+}
+
+/// Indented JSON with a final newline.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), LoraError> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|source| LoraError::Json {
+        path: path.into(),
+        source,
+    })?;
+    text.push(b'\n');
+    write_whole(path, &text)
+}
+
+/// The bytes of a safetensors file with these f32 tensors; `path` is named in errors.
+pub(crate) fn safetensors_bytes(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Tensor)>,
+) -> Result<Vec<u8>, LoraError> {
+    let wrap = |source| LoraError::SafeTensors {
+        path: path.into(),
+        source,
+    };
+    let mut buffers = Vec::new();
+    for (name, tensor) in tensors {
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        buffers.push((name, tensor.dims().to_vec(), bytes));
     }
+    let views = buffers
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(wrap)?;
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    serialize(views, Some(metadata)).map_err(wrap)
 }
 
 /// The tensors of a file in the order of their names: the file's own order is another each time.

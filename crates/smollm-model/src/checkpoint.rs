@@ -9,6 +9,7 @@ mod gguf_weights;
 mod layout;
 mod safetensors_header;
 mod shards;
+mod to_gguf;
 
 use std::path::Path;
 
@@ -24,6 +25,7 @@ use shards::Shards;
 use layout::{LM_HEAD, tensor_shapes};
 pub use safetensors_header::check_safetensors;
 pub(crate) use shards::{INDEX, SINGLE, index_files};
+pub use to_gguf::to_gguf;
 
 /// An open model: its configuration and its tensors, loaded when asked for.
 #[derive(Debug)]

@@ -63,7 +63,7 @@ mod training;
 // same version beside it.
 pub use candle_core::{DType, Device, Tensor};
 
-pub use checkpoint::{Checkpoint, check_safetensors};
+pub use checkpoint::{Checkpoint, check_safetensors, to_gguf};
 pub use config::ModelConfig;
 pub use engine::{
     Completion, Decoder, Engine, EngineLimits, Event, FinishReason, Phase, Request, Sampling,

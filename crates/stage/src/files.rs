@@ -66,6 +66,24 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), StageError> {
     write().map_err(|e| cannot_write(path, &e))
 }
 
+/// Writes `path` atomically with what `fill` puts into it piece by piece; no part of it stays where
+/// `fill` fails.
+///
+/// # Errors
+/// As [`write_bytes`].
+pub fn write_with(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), StageError> {
+    let write = || -> io::Result<()> {
+        let mut file = BufWriter::with_capacity(1 << 20, AtomicWriteFile::open(path)?);
+        fill(&mut file)?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.commit()
+    };
+    write().map_err(|e| cannot_write(path, &e))
+}
+
 fn cannot_write(path: &Path, e: &io::Error) -> StageError {
     StageError::failed(format!(
         "cannot write {}: {e}; check that its folder exists, is writable and has space",

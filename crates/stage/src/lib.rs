@@ -42,6 +42,7 @@ mod system;
 pub use error::{Exit, OrExit, StageError};
 pub use files::{
     TextFile, create_folder, sha256_bytes, sha256_file, write_bytes, write_json, write_text,
+    write_with,
 };
 pub use manifest::{FileRecord, Manifest};
 pub use output::{Results, emit, emit_json, send_results};

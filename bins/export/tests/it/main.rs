@@ -1,11 +1,17 @@
-//! Exported models load as what they were made from.
+//! Exported models and adapters load as what they were made from.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod adapters;
+mod card;
+mod folder;
+mod gguf_file;
+
 use clap::Parser;
-use export::{Args, merge};
+use export::{Args, Summary, export};
 use loader::ModelSpec;
 use smollm_model::{Mode, Ragged};
+use stage::StageError;
 
 fn fixture(name: &str) -> String {
     format!("{}/../../fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -38,84 +44,16 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, f32::max)
 }
 
-#[test]
-fn a_merged_model_answers_as_the_adapter_does() {
-    let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("merged").display().to_string();
-    let (model, adapter) = (fixture("tiny-model"), fixture("goldens/lora_step"));
-    merge(&args(&[
-        "--model_name",
-        &model,
-        "--adapter_dir",
-        &adapter,
-        "--output_dir",
-        &out,
-    ]))
-    .unwrap();
-    let attached = ModelSpec {
-        adapter_dir: Some(adapter.into()),
-        ..ModelSpec::new(&model)
-    };
-    let (merged, attached) = (logits(&ModelSpec::new(&out)), logits(&attached));
-    assert!(largest_difference(&merged, &attached) < 1e-4);
-    assert!(largest_difference(&merged, &logits(&ModelSpec::new(&model))) > 1e-2);
+/// Exports into `out` with these words, the last of them values that may hold spaces.
+fn write(out: &std::path::Path, words: &[&str]) -> Result<Summary, StageError> {
+    let out = out.display().to_string();
+    export(&args(&[words, &["--output_dir", &out]].concat()))
 }
 
-#[test]
-fn a_gguf_file_becomes_a_folder_with_the_same_tokenizer() {
-    let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("from-gguf").display().to_string();
-    let model = fixture("tiny-model-q8_0.gguf");
-    merge(&args(&["--model_name", &model, "--output_dir", &out])).unwrap();
-    let (folder, file) = (ModelSpec::new(&out), ModelSpec::new(&model));
-    assert_eq!(logits(&folder), logits(&file));
-    let (a, b) = (loader::open(&folder).unwrap(), loader::open(&file).unwrap());
-    assert_eq!(
-        a.prompter().template_source(),
-        b.prompter().template_source()
-    );
-    assert_eq!(a.config(), b.config());
-}
-
-#[test]
-fn folders_are_not_written_over_by_mistake() {
-    let dir = tempfile::tempdir().unwrap();
-    let (out, model) = (dir.path().join("out"), fixture("tiny-model"));
-    let text = out.display().to_string();
-    let words = [
-        "--model_name",
-        &model,
-        "--output_dir",
-        &text,
-        "--dtype",
-        "bf16",
-    ];
-    merge(&args(&words)).unwrap();
-    let message = merge(&args(&words)).unwrap_err().to_string();
-    assert!(message.contains("--overwrite"), "{message}");
-    let over = [&words[..], &["--overwrite"]].concat();
-    merge(&args(&over)).unwrap();
-    let onto = ["--model_name", &text, "--output_dir", &text, "--overwrite"];
-    let message = merge(&args(&onto)).unwrap_err().to_string();
-    assert!(
-        message.contains("holds the model that is read"),
-        "{message}"
-    );
-    let foreign = dir.path().join("foreign");
-    std::fs::create_dir(&foreign).unwrap();
-    std::fs::write(foreign.join("config.json"), "{}").unwrap();
-    let foreign = foreign.display().to_string();
-    let words = [
-        "--model_name",
-        &model,
-        "--output_dir",
-        &foreign,
-        "--overwrite",
-    ];
-    assert!(
-        merge(&args(&words))
-            .unwrap_err()
-            .to_string()
-            .contains("not empty")
-    );
+/// The tiny model with an adapter of the fixtures attached.
+fn with_adapter(adapter: &str) -> ModelSpec {
+    ModelSpec {
+        adapter_dir: Some(fixture(adapter).into()),
+        ..ModelSpec::new(&fixture("tiny-model"))
+    }
 }

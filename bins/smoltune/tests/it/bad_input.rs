@@ -213,6 +213,8 @@ fn a_folder_that_cannot_be_written_is_named() {
         "evaluate --pred_file p.jsonl --out_file file/s.json",
         "compare p.jsonl p.jsonl --html file/r.html",
         "export --model_name {fixtures}/tiny-model --output_dir file/m",
+        "export --model_name {fixtures}/tiny-model --format gguf --output_dir file/m",
+        "adapter merge {fixtures}/goldens/lora_step {fixtures}/goldens/lora_step --output_dir file/m",
         "run --model_name {fixtures}/tiny-model --source rows.csv --out file/run",
     ] {
         let message = bench.fails(line, 1);

@@ -4,14 +4,16 @@ use std::process::{Command, Stdio};
 
 use crate::Bench;
 
-const STAGES: [&str; 11] = [
+const STAGES: [&str; 13] = [
     "prepare",
     "generate",
     "train",
+    "plan",
     "evaluate",
     "compare",
     "chat",
     "export",
+    "adapter",
     "run",
     "init",
     "sweep",
@@ -70,6 +72,12 @@ fn with_json_standard_output_is_one_object() {
     );
     bench
         .json("export --model_name adapter --base_model {fixtures}/tiny-model --output_dir merged");
+    bench.json("export --model_name adapter --base_model {fixtures}/tiny-model --format gguf");
+    bench.json("adapter info adapter");
+    bench.json("adapter diff adapter adapter");
+    let verified = bench.json("adapter verify adapter --base_model {fixtures}/tiny-model");
+    assert_eq!(verified["ok"], true);
+    bench.json("adapter merge adapter adapter --output_dir both");
     let merged = bench.path("merged");
     assert!(merged.join("model.safetensors").is_file() && merged.join("config.json").is_file());
 }

@@ -1,4 +1,4 @@
-//! Integration tests of the GGUF reader.
+//! Integration tests of the GGUF reader and writer.
 
 #![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
 
@@ -6,3 +6,4 @@ mod build;
 mod damage;
 mod golden;
 mod never_panics;
+mod writing;

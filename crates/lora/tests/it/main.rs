@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod checkpoints;
+mod combining;
 mod config;
 mod files;
 mod gradients;

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use cpu_gemm::{Format, GemmError, PackedMatrix};
 use gguf::{GgmlType, GgufFile, TensorInfo};
 
-use super::layout::{gguf_name, hf_name};
+use super::layout::{gguf_name, hf_name, permuted_heads};
 use crate::{ModelConfig, ModelError};
 
 /// An open GGUF file, its tensors under Hugging Face names.
@@ -15,8 +15,7 @@ use crate::{ModelConfig, ModelError};
 pub(super) struct GgufWeights {
     file: GgufFile,
     path: PathBuf,
-    heads: usize,
-    key_value_heads: usize,
+    config: ModelConfig,
 }
 
 impl GgufWeights {
@@ -24,8 +23,7 @@ impl GgufWeights {
         Self {
             file,
             path: path.to_path_buf(),
-            heads: config.num_attention_heads,
-            key_value_heads: config.num_key_value_heads,
+            config: config.clone(),
         }
     }
 
@@ -88,10 +86,9 @@ impl GgufWeights {
         let shape = tensor.shape.clone();
         let weight =
             qtensor_from_ggml(kind, bytes, shape, &Device::Cpu)?.dequantize(&Device::Cpu)?;
-        match tensor.name.rsplit_once(".attn_") {
-            Some((_, "q.weight")) => Ok(unpermute(&weight, self.heads)?),
-            Some((_, "k.weight")) => Ok(unpermute(&weight, self.key_value_heads)?),
-            _ => Ok(weight),
+        match permuted_heads(&tensor.name, &self.config) {
+            Some(heads) => Ok(unpermute(&weight, heads)?),
+            None => Ok(weight),
         }
     }
 
@@ -127,11 +124,7 @@ impl GgufWeights {
     ) -> Result<Result<PackedMatrix, GemmError>, ModelError> {
         let tensor = self.find(name)?;
         let bytes = self.file.tensor_bytes(tensor)?;
-        let rotated = match tensor.name.rsplit_once(".attn_") {
-            Some((_, "q.weight")) => Some(self.heads),
-            Some((_, "k.weight")) => Some(self.key_value_heads),
-            _ => None,
-        };
+        let rotated = permuted_heads(&tensor.name, &self.config);
         let source_row = |row: usize| rotated.map_or(row, |heads| unpermuted(row, n / heads));
         Ok(PackedMatrix::from_ggml(format, bytes, n, k, &source_row))
     }

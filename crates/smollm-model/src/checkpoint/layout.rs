@@ -69,6 +69,16 @@ pub(super) fn gguf_name(hf: &str) -> Option<String> {
     Some(format!("blk.{layer}.{name}"))
 }
 
+/// The heads by which llama.cpp permutes the rows of a tensor, given by its GGUF name: those of q
+/// and of k have such an order.
+pub(super) fn permuted_heads(gguf: &str, config: &ModelConfig) -> Option<usize> {
+    match gguf.rsplit_once(".attn_") {
+        Some((_, "q.weight")) => Some(config.num_attention_heads),
+        Some((_, "k.weight")) => Some(config.num_key_value_heads),
+        _ => None,
+    }
+}
+
 /// The Hugging Face name of a tensor with this GGUF name.
 pub(super) fn hf_name(gguf: &str) -> Option<String> {
     if let Some((name, _)) = WHOLE.iter().find(|(_, name)| *name == gguf) {

@@ -1,0 +1,190 @@
+//! Adapters in the formats of other programs.
+
+use std::path::Path;
+
+use gguf::GgufFile;
+use loader::{Adapter, ModelSpec, Tensor};
+
+use super::{fixture, largest_difference, logits, with_adapter, write};
+
+/// Adapters of every kind that `lora` reads; the last one alone is plain as it is.
+const VARIANTS: [&str; 8] = [
+    "goldens/lora_variants/rslora",
+    "goldens/lora_variants/patterns",
+    "goldens/lora_variants/patterns_rslora",
+    "goldens/lora_variants/layers",
+    "goldens/lora_variants/regex",
+    "goldens/lora_variants/exclude",
+    "goldens/lora_rslora",
+    "goldens/lora_step",
+];
+
+fn convert(out: &Path, adapter: &str, words: &[&str]) {
+    let (model, adapter) = (fixture("tiny-model"), fixture(adapter));
+    let all = ["--model_name", &model, "--adapter_dir", &adapter];
+    write(out, &[&all[..], words].concat()).unwrap();
+}
+
+#[test]
+fn native_peft_is_the_adapter_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    convert(dir.path(), "goldens/lora_rslora", &["--format", "peft"]);
+    let (ours, theirs) = (
+        Adapter::load(dir.path()).unwrap(),
+        Adapter::load(fixture("goldens/lora_rslora")).unwrap(),
+    );
+    assert_eq!(ours.config(), theirs.config());
+    assert!(ours.config().use_rslora);
+}
+
+#[test]
+fn portable_adapters_are_plain_and_answer_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    for (i, adapter) in VARIANTS.iter().enumerate() {
+        let out = dir.path().join(i.to_string());
+        convert(
+            &out,
+            adapter,
+            &["--format", "peft", "--dialect", "portable"],
+        );
+        let plain = Adapter::load(&out).unwrap();
+        let config = plain.config();
+        assert!(
+            !config.use_rslora && config.layers_to_transform.is_none(),
+            "{adapter}"
+        );
+        assert!(config.rank_pattern.is_empty() && config.alpha_pattern.is_empty());
+        assert!(config.exclude_modules.is_none() && config.lora_alpha.fract() == 0.0);
+        let text = std::fs::read_to_string(out.join("adapter_config.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(json["target_modules"].is_array(), "{adapter}: {text}");
+        let spec = ModelSpec {
+            adapter_dir: Some(out),
+            ..ModelSpec::new(&fixture("tiny-model"))
+        };
+        let (found, expected) = (logits(&spec), logits(&with_adapter(adapter)));
+        let difference = largest_difference(&found, &expected);
+        assert!(difference < 1e-5, "{adapter}: {difference}");
+        let moved = largest_difference(&expected, &logits(&ModelSpec::new(&fixture("tiny-model"))));
+        assert!(moved > 1e-2, "{adapter}: {moved}");
+    }
+}
+
+/// `W + alpha / r · B A` of a GGUF adapter, put together from the file as llama.cpp does, is the
+/// merged weight of the GGUF model.
+#[test]
+fn a_gguf_adapter_and_its_base_are_the_merged_file() {
+    let dir = tempfile::tempdir().unwrap();
+    for (i, adapter) in VARIANTS.iter().enumerate() {
+        let out = |what: &str| dir.path().join(format!("{i}-{what}"));
+        let (model, folder) = (fixture("tiny-model"), fixture(adapter));
+        convert(&out("lora"), adapter, &["--format", "gguf-adapter"]);
+        let gguf = [
+            "--format",
+            "gguf",
+            "--outtype",
+            "f32",
+            "--model_name",
+            &model,
+        ];
+        write(&out("base"), &gguf).unwrap();
+        write(
+            &out("merged"),
+            &[&gguf[..], &["--adapter_dir", &folder]].concat(),
+        )
+        .unwrap();
+        let open = |what: &str, name: &str| GgufFile::open(out(what).join(name)).unwrap();
+        let lora = open("lora", "adapter-f32.gguf");
+        let (base, merged) = (
+            open("base", "model-f32.gguf"),
+            open("merged", "model-f32.gguf"),
+        );
+        assert_eq!(lora.str("general.type").unwrap(), "adapter");
+        assert_eq!(lora.str("adapter.type").unwrap(), "lora");
+        let alpha = f64::from(lora.f32("adapter.lora.alpha").unwrap());
+        let mut seen = 0;
+        for tensor in base.tensors() {
+            let (before, after) = (read(&base, &tensor.name), read(&merged, &tensor.name));
+            let Some(b) = lora.tensor(&format!("{}.lora_b", tensor.name)) else {
+                assert_eq!(flat(&before), flat(&after), "{adapter} {}", tensor.name);
+                continue;
+            };
+            let rank = b.shape[1] as f64;
+            let a = read(&lora, &format!("{}.lora_a", tensor.name));
+            let b = read(&lora, &b.name);
+            let update = (b.matmul(&a).unwrap() * (alpha / rank)).unwrap();
+            let sum = (before + update).unwrap();
+            let difference = largest_difference(&flat(&sum), &flat(&after));
+            assert!(difference < 1e-6, "{adapter} {}: {difference}", tensor.name);
+            seen += 2;
+        }
+        assert_eq!(seen, lora.tensors().len(), "{adapter}");
+    }
+}
+
+/// An F32 tensor of a file.
+fn read(file: &GgufFile, name: &str) -> Tensor {
+    let tensor = file.tensor(name).unwrap();
+    let bytes = file.tensor_bytes(tensor).unwrap();
+    let values: Vec<f32> = bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect();
+    Tensor::from_vec(values, tensor.shape.clone(), &smollm_model::Device::Cpu).unwrap()
+}
+
+fn flat(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn an_mlx_adapter_has_mlx_names_and_transposed_factors() {
+    let dir = tempfile::tempdir().unwrap();
+    for (i, adapter) in VARIANTS.iter().enumerate() {
+        let out = dir.path().join(i.to_string());
+        convert(&out, adapter, &["--format", "mlx"]);
+        let bytes = std::fs::read(out.join("adapters.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let text = std::fs::read_to_string(out.join("adapter_config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let scale = config["lora_parameters"]["scale"].as_f64().unwrap();
+        let rank = config["lora_parameters"]["rank"].as_u64().unwrap() as usize;
+        let original = Adapter::load(fixture(adapter)).unwrap();
+        assert_eq!(file.len(), original.tensors().len(), "{adapter}");
+        for (site, pair) in original.pairs() {
+            let factor = |end: &str| {
+                let view = file.tensor(&format!("{}.{end}", site.path())).unwrap();
+                let values = view.data().as_chunks::<4>().0;
+                let values: Vec<f32> = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
+                Tensor::from_vec(values, view.shape(), &smollm_model::Device::Cpu).unwrap()
+            };
+            let (a, b) = (factor("lora_a"), factor("lora_b"));
+            assert_eq!(a.dims()[1], rank);
+            // y = scale * (x A) B
+            let theirs = (a.matmul(&b).unwrap().t().unwrap() * scale).unwrap();
+            let ours = (pair.b.matmul(&pair.a).unwrap() * original.scale(site)).unwrap();
+            assert!(
+                largest_difference(&flat(&theirs), &flat(&ours)) < 1e-6,
+                "{adapter}"
+            );
+            let keys = config["lora_parameters"]["keys"].as_array().unwrap();
+            assert!(keys.contains(&site.projection.path().into()));
+        }
+    }
+}
+
+#[test]
+fn the_modelfile_of_an_adapter_names_base_and_adapter() {
+    let dir = tempfile::tempdir().unwrap();
+    convert(
+        dir.path(),
+        "goldens/lora_step",
+        &["--format", "gguf-adapter", "--modelfile"],
+    );
+    let text = std::fs::read_to_string(dir.path().join("Modelfile")).unwrap();
+    let mut lines = text.lines();
+    assert!(lines.next().unwrap().ends_with("/tiny-model"), "{text}");
+    assert_eq!(lines.next(), Some("ADAPTER ./adapter-f32.gguf"));
+}

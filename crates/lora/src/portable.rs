@@ -1,0 +1,106 @@
+//! An adapter as the plainest LoRA there is: one rank, one alpha, modules by name.
+//!
+//! PEFT reads rank-stabilised scales, ranks and alphas of single modules and expressions that choose
+//! modules. Other readers know `r`, `lora_alpha` and a list of names, and what they do not know
+//! they pass over: the answers are then wrong without a sign. Here all of it is folded into the
+//! factors.
+
+use crate::adapter::{Adapter, Pair};
+use crate::config::LoraConfig;
+use crate::error::LoraError;
+use crate::modules::Overrides;
+use crate::names::Site;
+use crate::target::TargetModules;
+use candle_core::{DType, Tensor};
+use smollm_model::Projection;
+use std::collections::BTreeMap;
+
+impl Adapter {
+    /// The same update as plain LoRA for a model of so many layers: `r` is the largest rank, shorter
+    /// factors are filled up with zeros, the scale is `lora_alpha / r` everywhere, and
+    /// `target_modules` lists projections, or, where not every layer has them, whole paths.
+    ///
+    /// If all scales are one and it is a whole `lora_alpha / r`, the factors keep their bits.
+    /// Otherwise `lora_alpha` is `r`, and each `B` has its scale in it, rounded once.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn portable(&self, layers: usize) -> Result<Self, LoraError> {
+        let rank = self.largest_rank();
+        let sites: Vec<Site> = self.pairs().map(|(site, _)| site).collect();
+        let mut scales = sites.iter().map(|site| self.scale(*site));
+        let first = scales.next().unwrap_or(1.0);
+        let alpha = first * rank as f64;
+        // sqrt(r) makes 7.999999999999999 of 8.
+        let whole = alpha.round();
+        let is_whole = whole != 0.0 && (alpha - whole).abs() <= 1e-12 * whole.abs();
+        let one_scale = is_whole && scales.all(|scale| scale == first);
+        let mut pairs = BTreeMap::new();
+        for (site, pair) in self.pairs() {
+            let scale = if one_scale { 1.0 } else { self.scale(site) };
+            let pair = Pair {
+                a: pair.a.clone(),
+                b: scaled(&pair.b, scale)?,
+            };
+            pairs.insert(site, pair);
+        }
+        let config = LoraConfig {
+            lora_alpha: if one_scale { whole } else { rank as f64 },
+            target_modules: targets(&sites, layers)?,
+            exclude_modules: None,
+            layers_to_transform: None,
+            ..self.config().clone()
+        };
+        plain(config, pairs)
+    }
+
+    /// The largest rank of any site.
+    pub fn largest_rank(&self) -> usize {
+        let ranks = self.pairs().map(|(_, pair)| rank_of(pair));
+        ranks.max().unwrap_or(0)
+    }
+}
+
+/// An adapter whose pairs have one rank, the largest of them, and no settings of their own; the
+/// places that `config` chooses stay.
+pub(crate) fn plain(config: LoraConfig, pairs: BTreeMap<Site, Pair>) -> Result<Adapter, LoraError> {
+    let rank = pairs.values().map(rank_of).max().unwrap_or(0);
+    let config = LoraConfig {
+        r: rank,
+        rank_pattern: Overrides::default(),
+        alpha_pattern: Overrides::default(),
+        use_rslora: false,
+        ..config
+    };
+    let widened = pairs.into_iter().map(|(site, Pair { a, b })| {
+        let missing = rank - b.dim(1)?;
+        let a = a.pad_with_zeros(0, 0, missing)?;
+        let b = b.pad_with_zeros(1, 0, missing)?;
+        Ok((site, Pair { a, b }))
+    });
+    Adapter::new(config, widened.collect::<Result<_, LoraError>>()?)
+}
+
+/// A matrix times a number, computed in f64 and rounded once.
+pub(crate) fn scaled(matrix: &Tensor, scale: f64) -> Result<Tensor, LoraError> {
+    if scale == 1.0 {
+        return Ok(matrix.clone());
+    }
+    let exact = matrix.to_dtype(DType::F64)?.affine(scale, 0.0)?;
+    Ok(exact.to_dtype(DType::F32)?)
+}
+
+fn rank_of(pair: &Pair) -> usize {
+    pair.a.dims().first().copied().unwrap_or(0)
+}
+
+/// Names of projections where every layer has the same ones; else every module by its path.
+fn targets(sites: &[Site], layers: usize) -> Result<TargetModules, LoraError> {
+    let used = |p: &Projection| sites.iter().any(|site| site.projection == *p);
+    let used: Vec<_> = Projection::ALL.into_iter().filter(used).collect();
+    if sites.len() == used.len() * layers {
+        return TargetModules::from_names(used.iter().map(|p| p.name()));
+    }
+    let paths: Vec<String> = sites.iter().map(|site| site.path()).collect();
+    TargetModules::from_names(paths.iter().map(String::as_str))
+}
