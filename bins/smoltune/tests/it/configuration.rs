@@ -10,7 +10,7 @@ fn init_writes_a_file_that_says_what_its_preset_says() {
     let text = std::fs::read_to_string(bench.path("smoltune.toml")).unwrap();
     for part in [
         "preset = \"quality\"",
-        "#lr = 2e-4",
+        "#lr = 5e-4",
         "# Peak of the learning rate",
         "(shuffled, bucketed, packed)",
         "# max_steps is not set; a whole number",

@@ -19,7 +19,7 @@ const LINE: &str = "run --config smoltune.toml --model_name {fixtures}/tiny-mode
     --source {fixtures}/dolly-mini.jsonl";
 
 fn skipped(stderr: &[u8]) -> usize {
-    String::from_utf8_lossy(stderr).matches("skipped").count()
+    String::from_utf8_lossy(stderr).matches(", skipped").count()
 }
 
 #[test]

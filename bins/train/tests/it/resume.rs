@@ -59,7 +59,10 @@ fn start(out: &Path, extra: &[&str]) -> std::process::Child {
 fn left(out: &Path) -> (Vec<u8>, Vec<u8>, Vec<Value>, Vec<String>) {
     let mut lines = log(out);
     for line in &mut lines {
-        line.as_object_mut().unwrap().remove("tokens_per_s");
+        let line = line.as_object_mut().unwrap();
+        for rate in ["tokens_per_s", "gflops"] {
+            line.remove(rate);
+        }
     }
     let names = fs::read_dir(out).unwrap().map(|e| e.unwrap().file_name());
     let mut names: Vec<_> = names.map(|n| n.display().to_string()).collect();

@@ -56,6 +56,7 @@ fn a_run_leaves_adapter_log_and_manifest() {
         "supervised_tokens",
         "tokens",
         "tokens_per_s",
+        "gflops",
     ] {
         assert!(steps.iter().all(|line| line[name].is_number()), "{name}");
     }
