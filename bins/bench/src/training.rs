@@ -156,7 +156,9 @@ fn seconds(step: &StepRecord) -> f64 {
 /// The command line of the stage that does what is asked for.
 fn stage_args(args: &TrainArgs, rows: &Path, out: &Path) -> Result<train::Args, StageError> {
     let steps = args.steps + 1;
-    let mut words = vec!["train".to_owned(), "--no-shuffle".to_owned()];
+    let mut words = ["train", "--no-shuffle", "--no-eval"]
+        .map(String::from)
+        .to_vec();
     let mut flag = |name: &str, value: String| words.push(format!("--{name}={value}"));
     flag("model-name", args.model.clone());
     flag("train-csv", rows.display().to_string());

@@ -76,6 +76,9 @@ pub struct Args {
     /// Rows to compute the evaluation loss on [default: data/val.csv or data/eval.csv, if there]
     #[arg(long, value_name = "FILE", aliases = ["eval_csv", "eval-file", "eval_file"])]
     pub eval_csv: Option<PathBuf>,
+    /// No evaluation, even where data/val.csv or data/eval.csv is there
+    #[arg(long, conflicts_with = "eval_csv", alias = "no_eval")]
+    pub no_eval: bool,
     /// Folder to write into; made if need be
     #[arg(long, value_name = "DIR", default_value = "adapter", aliases = ["output_dir", "out", "out-dir", "out_dir"])]
     pub output_dir: PathBuf,
@@ -326,6 +329,9 @@ impl Args {
 
     /// The evaluation rows' file, if there is one: a default that was not typed may be missing.
     pub(crate) fn eval_file(&self) -> Option<PathBuf> {
+        if self.no_eval {
+            return None;
+        }
         let default = || DEFAULT_EVAL.map(PathBuf::from).into_iter();
         self.eval_csv
             .clone()

@@ -294,6 +294,7 @@ pub(crate) fn options(args: &Args, checkpointing: Checkpointing) -> TrainingOpti
 fn sites(adapter: &Adapter) -> Vec<SiteShape> {
     let dropout = adapter.config().lora_dropout > 0.0;
     let shape = |(site, pair): (lora::Site, &lora::Pair)| SiteShape {
+        layer: site.layer,
         projection: site.projection,
         rank: pair.a.dims()[0],
         dropout,

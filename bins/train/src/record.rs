@@ -54,7 +54,11 @@ impl<'a> Recorder<'a> {
         };
         let events = match args.report_to {
             ReportTo::None => None,
-            ReportTo::Tensorboard => Some(EventFile::open(&args.logging_dir(), behind)?),
+            ReportTo::Tensorboard => Some(EventFile::open(
+                &args.logging_dir(),
+                args.logging_dir.is_some().then_some(&args.output_dir),
+                behind,
+            )?),
         };
         let progress = Progress::two_lines("training", steps as u64);
         progress.inc(behind.steps as u64);

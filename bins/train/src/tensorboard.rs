@@ -44,10 +44,22 @@ pub(crate) struct EventFile {
 }
 
 impl EventFile {
-    /// Begins a file in `folder`, or for a run that goes on keeps of the old one what the run has behind it.
-    pub(crate) fn open(folder: &Path, behind: &Progress) -> Result<Self, StageError> {
+    /// Begins a file in `folder`, or for a run that goes on keeps of the old one what the run has behind it. In a folder
+    /// that runs may share, the name ends in what tells their output folders apart.
+    pub(crate) fn open(
+        folder: &Path,
+        shared_by: Option<&Path>,
+        behind: &Progress,
+    ) -> Result<Self, StageError> {
         stage::create_folder(folder)?;
-        let path = folder.join(FILE);
+        let path = folder.join(match shared_by {
+            None => FILE.to_owned(),
+            Some(run) => {
+                let run = std::path::absolute(run).unwrap_or_else(|_| run.to_owned());
+                let hash = stage::sha256_bytes(run.display().to_string().as_bytes());
+                format!("{FILE}.{}", &hash[..8])
+            }
+        });
         let old = match behind.steps {
             0 => Vec::new(),
             _ => kept(&fs::read(&path).unwrap_or_default(), behind),

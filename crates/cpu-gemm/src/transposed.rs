@@ -74,8 +74,8 @@ impl PackedMatrix {
     /// to `out[r · stride + c]`.
     ///
     /// # Safety
-    /// `out` must be valid for all rows, `stride` elements each but `k` for the last, and nobody else may read or write
-    /// these columns meanwhile.
+    /// From `out` on, the places of these columns must be valid in each of the rows, `stride` elements apart, and nobody
+    /// else may read or write them meanwhile. Nothing else is touched: `out` may lie before the memory that holds them.
     ///
     /// # Panics
     /// If the operand does not have one input for each output of `panels`, if there are no such panels or columns, or if
@@ -142,7 +142,8 @@ impl PackedMatrix {
                         x,
                         first: 0,
                         last: count,
-                        out: out.add(first * LANES),
+                        // `out` itself may lie before the caller's memory.
+                        out: out.wrapping_add(first * LANES),
                         stride,
                     };
                     kernels::run(capabilities, &job);

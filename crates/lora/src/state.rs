@@ -23,6 +23,8 @@ pub struct Best {
     pub metric: String,
     /// That measure.
     pub value: f64,
+    /// Its loss, whatever the measure is.
+    pub eval_loss: f64,
 }
 
 /// What a run has behind it, without its tensors.
@@ -66,7 +68,8 @@ impl Progress {
     pub(crate) fn evaluated(&mut self, record: EvalRecord, config: &TrainConfig) -> bool {
         let metric = config.best_metric();
         let value = record.measure(&metric);
-        self.eval_loss = Some(record.eval_loss);
+        let eval_loss = record.eval_loss;
+        self.eval_loss = Some(eval_loss);
         self.eval_metrics = record.metrics;
         let better = |value: f64, best: &Best| {
             if greater_is_better(&metric) {
@@ -82,6 +85,7 @@ impl Progress {
                 step,
                 metric,
                 value,
+                eval_loss,
             });
             self.evaluations_without_gain = 0;
         } else {
@@ -219,6 +223,7 @@ mod tests {
                 step: 50,
                 metric: format!("eval_{name}"),
                 value: sign,
+                eval_loss: if sign > 0.0 { 1.0 } else { 0.0 },
             };
             assert_eq!(progress.best, Some(best));
             assert!(!progress.patience_is_over(&TrainConfig::default()));

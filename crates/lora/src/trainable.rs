@@ -96,6 +96,7 @@ impl Trainable {
                 return None;
             };
             Some(SiteShape {
+                layer: site.layer,
                 projection: site.projection,
                 rank: a.dims()[0],
                 dropout,

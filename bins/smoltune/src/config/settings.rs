@@ -8,7 +8,9 @@ use toml::de::DeTable;
 use toml::{Table, Value};
 
 use super::nearest::{known, unknown_in};
-use super::overrides::Entry;
+use super::overrides::{Entry, typed};
+use super::schema::{Section, text};
+use super::sections::sections;
 use super::{Config, Overrides, presets};
 
 /// Reads `file` (none: `base` alone), then applies the flags; `more` are those of one command.
@@ -99,7 +101,19 @@ fn set(table: &mut Table, name: &str, value: Value) -> Result<(), StageError> {
     while let Some(part) = parts.next() {
         if parts.peek().is_none() {
             let value = match (at.get(part), value) {
-                (Some(Value::Array(_)), Value::String(text)) => listed(&text),
+                (Some(Value::Array(_)), Value::String(words)) if of_numbers(name) => {
+                    typed(&format!("[{words}]"))
+                }
+                (Some(Value::Array(_)), Value::String(words)) => listed(&words),
+                (Some(Value::Array(_)), Value::Integer(one)) => vec![one].into(),
+                // A date, a number: words to a key of text.
+                (
+                    Some(Value::String(_)),
+                    value @ (Value::Integer(_)
+                    | Value::Float(_)
+                    | Value::Boolean(_)
+                    | Value::Datetime(_)),
+                ) => text(&value).into(),
                 (_, value) => value,
             };
             at.insert(part.to_owned(), value);
@@ -110,6 +124,15 @@ fn set(table: &mut Table, name: &str, value: Value) -> Result<(), StageError> {
         at = inner.as_table_mut().ok_or_else(wrong)?;
     }
     Ok(())
+}
+
+/// Whether a key is a list of numbers.
+fn of_numbers(name: &str) -> bool {
+    let keys = |section: &Section| {
+        let mut keys = section.keys.iter();
+        keys.any(|key| key.kind.starts_with("Vec<u") && section.full(key.name) == name)
+    };
+    sections().iter().any(keys)
 }
 
 fn listed(text: &str) -> Value {
@@ -133,6 +156,11 @@ fn check(config: &Config) -> Result<(), StageError> {
         ("train.max_seq_len", config.train.max_seq_len),
         ("train.lora_r", config.train.lora_r),
         ("train.eval_steps", config.train.eval_steps),
+        ("train.gen_rows", config.train.gen_rows),
+        (
+            "train.generation_max_length",
+            config.train.generation_max_length,
+        ),
     ];
     for (key, value) in positive {
         if value == 0 {
@@ -160,6 +188,10 @@ fn check(config: &Config) -> Result<(), StageError> {
             "train.early_stopping_patience",
             config.train.early_stopping_patience.is_some(),
         ),
+        (
+            "train.predict_with_generate",
+            config.train.predict_with_generate,
+        ),
     ];
     for (key, set) in watches {
         if set && config.data.val == 0 {
@@ -167,6 +199,12 @@ fn check(config: &Config) -> Result<(), StageError> {
                 "{key} needs validation rows; set data.val"
             )));
         }
+    }
+    let metric = config.train.metric_for_best_model.as_str();
+    if !["loss", "eval_loss"].contains(&metric) && !config.train.predict_with_generate {
+        return Err(StageError::usage(format!(
+            "train.metric_for_best_model is {metric:?}, which is measured with train.predict_with_generate = true"
+        )));
     }
     Ok(())
 }
@@ -193,6 +231,10 @@ mod tests {
             "train.loraplus_lr_ratio=16",
             "train.target_modules=q_proj, v_proj",
             "sweep.grid.lora_r=[4, 8]",
+            "model.date=2026-01-02",
+            "train.memory_limit=6000000000",
+            "train.layers_to_transform=0,1",
+            "sweep.seeds=7",
         ]);
         let config = config.unwrap();
         assert_eq!((config.train.lr, config.train.max_steps), (1.0, Some(3)));
@@ -200,6 +242,10 @@ mod tests {
         assert_eq!(config.model.name, "a/b");
         assert_eq!(config.train.target_modules, ["q_proj", "v_proj"]);
         assert_eq!(config.sweep.grid["lora_r"], [4.into(), 8.into()]);
+        assert_eq!(config.model.date, "2026-01-02");
+        assert_eq!(config.train.memory_limit, "6000000000");
+        assert_eq!(config.train.layers_to_transform, [0, 1]);
+        assert_eq!(config.sweep.seeds, [7]);
     }
 
     #[test]
@@ -221,6 +267,12 @@ mod tests {
             ("evaluate.rouge_thresh=2", "evaluate.rouge_thresh"),
             ("compare.alpha=0.9", "compare.alpha"),
             ("train.load_best_model_at_end=true", "data.val"),
+            ("train.predict_with_generate=true", "data.val"),
+            (
+                "train.metric_for_best_model=rougeL",
+                "predict_with_generate",
+            ),
+            ("train.gen_rows=0", "train.gen_rows"),
             ("data.test=many", "test"),
             ("preset=fast", "--preset"),
             ("train.lr", "KEY=VALUE"),

@@ -152,6 +152,8 @@ pub(crate) fn train(name: &str, config: &Config, out: &Path) -> Step {
         let rows = at("val.jsonl");
         command = command.flag("--eval-csv", shown(&rows));
         inputs.push(rows);
+    } else {
+        command = command.word("--no-eval");
     }
     let mut without = Vec::new();
     if !how.init_adapter.is_empty() {

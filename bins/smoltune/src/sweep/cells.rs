@@ -12,6 +12,9 @@ use crate::config::{self, Config, Entry, Overrides, text};
 /// How much of a cell's name its folder has.
 const LONGEST: usize = 80;
 
+/// Keys that decide which tokens of the validation rows are in their loss.
+const COUNTED_BY: [&str; 3] = ["max_seq_len", "on_truncate", "compat"];
+
 /// A sweep whose every cell has been looked at.
 #[derive(Debug)]
 pub(super) struct Sweep {
@@ -60,6 +63,12 @@ impl Sweep {
         for (key, values) in &how.grid {
             if key == "seed" {
                 return wrong("sweep.grid.seed: seeds are sweep.seeds (--seeds 1,2,3)".into());
+            }
+            if how.metric == "eval_loss" && COUNTED_BY.contains(&key.as_str()) {
+                return wrong(format!(
+                    "sweep.grid.{key} decides which tokens of the validation rows count, so losses cannot be compared; \
+                     rank by answers (sweep.metric = \"f1\")"
+                ));
             }
             if values.is_empty() {
                 return wrong(format!("sweep.grid.{key} is empty; give the values to try"));
@@ -175,7 +184,7 @@ impl Cell {
 /// `wanted` where a file can be called that; else its beginning and a part of the hash of `whole`, so
 /// that no two cells share a folder.
 fn file_name(wanted: &str, whole: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let tame: String = wanted
         .chars()
         .map(|c| match c {

@@ -63,14 +63,18 @@ fn every_line_of_the_log_has_its_event() {
 fn a_folder_may_be_named_and_a_new_run_begins_a_new_file() {
     let (dir, out) = folder();
     let place = dir.path().join("watch/this");
-    for steps in ["3", "2"] {
-        train(&out, steps)
+    let other = dir.path().join("other");
+    for (out, steps) in [(&out, "3"), (&other, "3"), (&out, "2")] {
+        train(out, steps)
             .args(["--report-to", "tensorboard", "--logging-dir"])
             .arg(&place)
             .assert()
             .success();
     }
-    let file = place.join("events.out.tfevents.0.smoltune");
-    assert_eq!(messages(&file).len(), 3);
+    let files = std::fs::read_dir(&place).unwrap();
+    let files = files.map(|entry| messages(&entry.unwrap().path()).len());
+    let mut files: Vec<usize> = files.collect();
+    files.sort_unstable();
+    assert_eq!(files, [3, 4], "a file of each output folder");
     assert!(!out.join("runs").exists());
 }

@@ -81,6 +81,7 @@ fn the_best_goes_by_the_measure_that_is_named() {
         step: 2,
         metric: "eval_luck".into(),
         value: 0.5,
+        eval_loss: evals[1].eval_loss,
     };
     assert_eq!(outcome.best, Some(best));
     assert!(outcome.stopped_early && outcome.steps == 5);

@@ -17,6 +17,8 @@ const ADAPTER_COPIES: usize = 9;
 /// A place of an adapter, without its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SiteShape {
+    /// The block, from 0.
+    pub layer: usize,
     /// The projection.
     pub projection: Projection,
     /// Rows of `A` and columns of `B`.
@@ -63,7 +65,7 @@ impl TrainingMemory {
 ///
 /// # std::env::set_current_dir("../..")?;
 /// let checkpoint = Checkpoint::open(&ModelSource::parse("fixtures/tiny-model")?.resolve()?)?;
-/// let sites = [SiteShape { projection: Projection::V, rank: 2, dropout: false }];
+/// let sites = [SiteShape { layer: 0, projection: Projection::V, rank: 2, dropout: false }];
 /// let cost = TrainingCost::new(checkpoint.config(), TrainingOptions::default(), &sites);
 /// let batch = BatchShape { tokens: 200, supervised: 50, attended: 20_100 };
 /// assert!(cost.memory(batch).total() > cost.memory(BatchShape::default()).total());
@@ -126,17 +128,25 @@ impl<'a> TrainingCost<'a> {
     /// Floating-point operations of a batch's loss and gradients: a multiplication and an addition are two.
     ///
     /// Frozen weights are met twice (`Y` and `dX`; they have no gradient of their own), the head only by supervised
-    /// tokens. An adapter has six products, attention two forward and five backward. With [`Checkpointing::Block`] all
-    /// but the head is run forward twice. Norms, activations and softmax are not counted.
+    /// tokens. An adapter has six products, attention two forward and five backward. The walk back ends with the block of
+    /// the lowest adapter, which counts as a whole. With [`Checkpointing::Block`] the blocks that are walked through are run
+    /// forward twice. Norms, activations and softmax are not counted.
     pub fn gradient_flops(&self, batch: BatchShape) -> f64 {
+        let Some(lowest) = self.sites.iter().map(|site| site.layer).min() else {
+            return self.loss_flops(batch);
+        };
+        let layers = self.config.num_hidden_layers;
+        let walked = layers.saturating_sub(lowest) as f64 / layers.max(1) as f64;
+        let frozen = |products: f64| {
+            let linear = 2.0 * batch.tokens as f64 * self.block_parameters() as f64;
+            walked * (linear + 2.0 * products * self.attention(batch))
+        };
+        let adapters = 2.0 * batch.tokens as f64 * self.adapter_parameters() as f64;
         let forward_again = match self.checkpointing {
             Checkpointing::None => 0.0,
-            Checkpointing::Block => self.blocks_flops(batch),
+            Checkpointing::Block => frozen(2.0) + adapters,
         };
-        let backward = 2.0 * batch.tokens as f64 * self.block_parameters() as f64
-            + 4.0 * batch.tokens as f64 * self.adapter_parameters() as f64
-            + 10.0 * self.attention(batch)
-            + self.head_flops(batch);
+        let backward = frozen(5.0) + 2.0 * adapters + self.head_flops(batch);
         self.loss_flops(batch) + forward_again + backward
     }
 
@@ -206,10 +216,14 @@ impl<'a> TrainingCost<'a> {
             let (_, inputs) = site.projection.dims(self.config);
             site.rank * F32 + if site.dropout { inputs } else { 0 }
         };
-        let sites: usize = self.sites.iter().map(of_site).sum();
-        // All layers are adapted alike, or nearly so.
-        let layers = self.config.num_hidden_layers.max(1);
-        kept * block + sites * kept / layers
+        let mut of_layer = vec![0; self.config.num_hidden_layers];
+        for site in self.sites {
+            if let Some(sum) = of_layer.get_mut(site.layer) {
+                *sum += of_site(site);
+            }
+        }
+        of_layer.sort_unstable_by_key(|bytes| std::cmp::Reverse(*bytes));
+        kept * block + of_layer.iter().take(kept).sum::<usize>()
     }
 
     /// Bytes of a token in buffers that all blocks share (`forward::Scratch`, `backward::Scratch`, attention's parts).

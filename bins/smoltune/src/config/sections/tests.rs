@@ -33,6 +33,7 @@ const NO_KEYS: [(&str, &[&str]); 3] = [
             "revision",
             "train-csv",
             "eval-csv",
+            "no-eval",
             "output-dir",
             "resume-from-checkpoint",
             "overwrite-output-dir",

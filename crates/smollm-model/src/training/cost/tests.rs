@@ -46,6 +46,7 @@ fn what_a_batch_leaves_behind_is_predicted_to_the_byte() {
                     for projection in Projection::ALL {
                         let (out, inputs) = projection.dims(&config);
                         shapes.push(SiteShape {
+                            layer,
                             projection,
                             rank: 3,
                             dropout: dropout > 0.0,
@@ -98,6 +99,7 @@ fn a_batch_costs_what_its_products_do() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/tiny-model");
     let checkpoint = Checkpoint::open(&ModelFiles::Dir(folder.into())).unwrap();
     let site = SiteShape {
+        layer: 0,
         projection: Projection::Q,
         rank: 2,
         dropout: false,
@@ -121,6 +123,13 @@ fn a_batch_costs_what_its_products_do() {
         checkpointing: Checkpointing::Block,
         ..options
     };
+    // From the second of two layers on, half of the frozen products are walked back through.
+    let above = [SiteShape { layer: 1, ..site }];
+    let half = 10 * (block + 4 * adapter) + 5 * pairs + 2 * 4 * head;
+    let upper = TrainingCost::new(checkpoint.config(), options, &above);
+    assert_eq!(upper.gradient_flops(batch), f64::from(forward + half));
+    let none = TrainingCost::new(checkpoint.config(), options, &[]);
+    assert_eq!(none.gradient_flops(batch), none.loss_flops(batch));
     let again = f64::from(2 * 10 * (block + adapter) + 4 * pairs);
     let cost = TrainingCost::new(checkpoint.config(), options, &sites);
     assert_eq!(
