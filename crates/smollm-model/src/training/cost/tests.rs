@@ -126,9 +126,10 @@ fn a_batch_costs_what_its_products_do() {
     // From the second of two layers on, half of the frozen products are walked back through.
     let above = [SiteShape { layer: 1, ..site }];
     let half = 10 * (block + 4 * adapter) + 5 * pairs + 2 * 4 * head;
-    let upper = TrainingCost::new(checkpoint.config(), options, &above);
+    let plain = TrainingOptions::default();
+    let upper = TrainingCost::new(checkpoint.config(), plain, &above);
     assert_eq!(upper.gradient_flops(batch), f64::from(forward + half));
-    let none = TrainingCost::new(checkpoint.config(), options, &[]);
+    let none = TrainingCost::new(checkpoint.config(), plain, &[]);
     assert_eq!(none.gradient_flops(batch), none.loss_flops(batch));
     let again = f64::from(2 * 10 * (block + adapter) + 4 * pairs);
     let cost = TrainingCost::new(checkpoint.config(), options, &sites);
