@@ -19,7 +19,7 @@ use std::time::Instant;
 
 pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
 
-/// Trains the variables of `trainable`: those that [`Trainable::attach`] put into a [`Llama`], or those that
+/// Trains the variables of `trainable`: those that [`Trainable::attach`] put into a [`Llama`](smollm_model::Llama), or those that
 /// [`Trainable::beside`] made for a [`TrainingLlama`](smollm_model::TrainingLlama).
 ///
 /// For each update: the gradients of `sum of NLL / supervised tokens` over the whole window, clipped

@@ -1,6 +1,6 @@
 //! `smoltune.toml`: what its keys are, where their values come from, and how they are written down.
 //!
-//! One table of keys ([`sections`]) is the source of everything: the types, the defaults, the flags
+//! One table of keys ([`sections()`]) is the source of everything: the types, the defaults, the flags
 //! that a step is given, the names that a typo is compared with, what `init` writes and
 //! `docs/config.md`.
 
