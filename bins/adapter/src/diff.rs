@@ -84,13 +84,15 @@ pub struct Distance {
 impl Distance {
     /// From both squared norms and the inner product.
     fn new(first: f64, second: f64, product: f64) -> Self {
-        let apart = (first - 2.0 * product + second).max(0.0);
+        let apart = first - 2.0 * product + second;
+        // Rounding may leave a zero a hair below it; what is no number must not become one.
+        let apart = if apart < 0.0 { 0.0 } else { apart };
         let both = (first * second).sqrt();
         Self {
             first_norm: first.sqrt(),
             second_norm: second.sqrt(),
-            relative: (first > 0.0).then(|| (apart / first).sqrt()),
-            cosine: (both > 0.0).then(|| (product / both).clamp(-1.0, 1.0)),
+            relative: (first != 0.0).then(|| (apart / first).sqrt()),
+            cosine: (both != 0.0).then(|| (product / both).clamp(-1.0, 1.0)),
         }
     }
 
@@ -125,13 +127,12 @@ pub fn diff(args: &DiffArgs) -> Result<Diff, StageError> {
 }
 
 fn module(first: &Adapter, second: &Adapter, site: Site) -> Result<Module, StageError> {
-    let product = |a: &Adapter, b: &Adapter| a.update_product(b, site).or_bad_data();
-    let across = product(first, second)?;
-    let (one, two) = (product(first, first)?, product(second, second)?);
+    let across = first.update_product(second, site).or_bad_data()?;
+    let square = |adapter: &Adapter| adapter.update_square(site).or_bad_data();
     Ok(Module {
         path: site.path(),
         projection: site.projection,
-        distance: Distance::new(one.max(0.0), two.max(0.0), across),
+        distance: Distance::new(square(first)?, square(second)?, across),
         product: across,
     })
 }

@@ -99,7 +99,7 @@ pub fn combine(args: &MergeArgs) -> Result<Merge, StageError> {
     combined.set_base_model(base, revision.filter(|_| args.base_model.is_none()));
 
     let out = &args.output_dir;
-    make_room(out, args.overwrite)?;
+    make_room(args)?;
     let mut manifest = Manifest::new(STAGE)
         .argument("combination_type", args.combination_type.name())
         .argument("svd_rank", args.svd_rank)
@@ -112,8 +112,9 @@ pub fn combine(args: &MergeArgs) -> Result<Merge, StageError> {
             manifest.add_input(&dir.join(name))?;
         }
     }
-    // From here on the folder is known to be ours.
+    // From here on the folder is known to be ours. Until the new one is whole it holds no adapter.
     manifest.write(&out.join(MANIFEST_FILE))?;
+    remove(&out.join(lora::CONFIG_FILE))?;
     combined.save(out).or_failed()?;
     for name in [lora::CONFIG_FILE, lora::WEIGHTS_FILE] {
         manifest.add_output(&out.join(name))?;
@@ -184,8 +185,39 @@ fn base(args: &MergeArgs, loaded: &[Adapter]) -> Result<Option<String>, StageErr
     Ok(first)
 }
 
-fn make_room(out: &Path, overwrite: bool) -> Result<(), StageError> {
+/// Deletes a file that may be missing.
+fn remove(path: &Path) -> Result<(), StageError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            let text = format!("cannot delete {}: {e}", path.display());
+            Err(StageError::failed(text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the folder. One that holds something is used only if an earlier merge left it and may be
+/// replaced, and never if it is one of the adapters that are read.
+fn make_room(args: &MergeArgs) -> Result<(), StageError> {
+    let (out, overwrite) = (&args.output_dir, args.overwrite);
     stage::create_folder(out)?;
+    let real = |path: &Path| path.canonicalize().ok();
+    let here = real(out);
+    // Links to files count as what they point at.
+    let read = |dir: &PathBuf| {
+        let files = [lora::CONFIG_FILE, lora::WEIGHTS_FILE];
+        let files = files.map(|name| real(&dir.join(name))?.parent().map(Path::to_path_buf));
+        files.into_iter().chain([real(dir)]).any(|at| at == here)
+    };
+    if here.is_some()
+        && let Some(dir) = args.adapters.iter().find(|dir| read(dir))
+    {
+        return Err(StageError::usage(format!(
+            "{} holds the adapter {} that is read; choose another --output-dir",
+            out.display(),
+            dir.display()
+        )));
+    }
     if std::fs::read_dir(out).or_failed()?.next().is_none() {
         return Ok(());
     }

@@ -115,7 +115,18 @@ fn finite(adapter: &Adapter) -> Result<Check, StageError> {
 
 /// The files are those that the manifest beside them, if any, tells of.
 fn unchanged(dir: &Path) -> Option<Check> {
-    let manifest = Manifest::read(&dir.join("manifest.json")).ok()?;
+    let path = dir.join("manifest.json");
+    let manifest = match Manifest::read(&path) {
+        Ok(manifest) => manifest,
+        Err(_) if !path.exists() => return None,
+        Err(e) => {
+            return Some(Check {
+                name: "as written",
+                ok: false,
+                seen: e.to_string(),
+            });
+        }
+    };
     let ours = |path: &str| [lora::CONFIG_FILE, lora::WEIGHTS_FILE].contains(&path);
     let mut records = manifest.outputs.iter().filter(|file| ours(&file.path));
     records.clone().next()?;

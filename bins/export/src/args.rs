@@ -60,7 +60,7 @@ pub struct Args {
     /// What `compare` or `evaluate` wrote as JSON, for the model card
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Licence of what is written, for the model card and the GGUF file [default: the base's, where it says one]
+    /// Licence of what is written, for the model card and the GGUF file [default: the one that the base or the adapter states]
     #[arg(long, value_name = "SPDX")]
     pub license: Option<String>,
     /// Replace what an earlier export left in the folder
@@ -153,6 +153,16 @@ impl Format {
     }
 }
 
+impl OutType {
+    /// Every type.
+    pub(crate) const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Q8_0, Self::Q4_K];
+
+    /// Whether matrices are stored in blocks with scales.
+    pub(crate) fn is_quantized(self) -> bool {
+        matches!(self, Self::Q8_0 | Self::Q4_K)
+    }
+}
+
 impl Precision {
     /// The type, and its name in `config.json`.
     pub(crate) fn stored(self) -> (DType, &'static str) {
@@ -223,7 +233,7 @@ impl Args {
                 )));
             }
         }
-        let blocks = matches!(self.outtype, Some(OutType::Q8_0 | OutType::Q4_K));
+        let blocks = self.outtype.is_some_and(OutType::is_quantized);
         if self.format == Format::GgufAdapter && blocks {
             return Err(StageError::usage(
                 "an adapter is stored as f32, f16 or bf16: the rows of its matrices are shorter \

@@ -8,16 +8,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
-use smollm_model::{ModelFiles, ModelSource};
+use smollm_model::ModelSource;
 use stage::{FileRecord, Manifest};
 
-use crate::args::Format;
+use crate::args::{Args, Format};
 use crate::last_part;
 use crate::scores::Scores;
 
 /// What a card is made of.
 pub(crate) struct Card<'a> {
-    pub(crate) format: Format,
+    pub(crate) args: &'a Args,
     /// The base model as it was named.
     pub(crate) base: &'a str,
     /// The adapter's folder, if there is an adapter.
@@ -26,26 +26,6 @@ pub(crate) struct Card<'a> {
     pub(crate) scores: Option<&'a Scores>,
     /// The export's own record: what it read and wrote.
     pub(crate) manifest: &'a Manifest,
-}
-
-/// The licence that the base states: in a GGUF file's metadata, or in the front matter of a folder's
-/// `README.md`.
-pub(crate) fn license_of(files: &ModelFiles) -> Option<String> {
-    match files {
-        ModelFiles::Gguf(path) => {
-            let file = gguf::GgufFile::open(path).ok()?;
-            file.str("general.license").ok().map(str::to_owned)
-        }
-        ModelFiles::Dir(dir) => {
-            let text = std::fs::read_to_string(dir.join("README.md")).ok()?;
-            let front = text.strip_prefix("---\n")?.split("\n---").next()?;
-            let line = front
-                .lines()
-                .find_map(|line| line.strip_prefix("license:"))?;
-            let license = line.trim().trim_matches(['"', '\'']);
-            (!license.is_empty()).then(|| license.to_owned())
-        }
-    }
 }
 
 impl Card<'_> {
@@ -81,14 +61,17 @@ impl Card<'_> {
         // Hubs link to the base by its id; a path would be a broken link.
         if let Ok(ModelSource::Hub { id, .. }) = ModelSource::parse(self.base) {
             line(&mut text, &format!("base_model: {id}"));
-            let relation = match (self.format.is_adapter(), self.adapter) {
-                (true, _) => "adapter",
-                (false, Some(_)) => "finetune",
-                (false, None) => "quantized",
+            let relation = match (self.args.format.is_adapter(), self.adapter) {
+                (true, _) => Some("adapter"),
+                (false, Some(_)) => Some("finetune"),
+                // Hubs have no word for another type of numbers.
+                (false, None) => self.is_quantized().then_some("quantized"),
             };
-            line(&mut text, &format!("base_model_relation: {relation}"));
+            if let Some(relation) = relation {
+                line(&mut text, &format!("base_model_relation: {relation}"));
+            }
         }
-        let library = match self.format {
+        let library = match self.args.format {
             Format::Safetensors => "transformers",
             Format::Gguf | Format::GgufAdapter => "gguf",
             Format::Peft => "peft",
@@ -111,10 +94,25 @@ impl Card<'_> {
 
     fn what(&self) -> String {
         let base = last_part(self.base);
-        match (self.format.is_adapter(), self.adapter) {
+        match (self.args.format.is_adapter(), self.adapter) {
             (true, _) => format!("A LoRA adapter for {base}."),
             (false, Some(_)) => format!("{base} with a LoRA adapter merged into its weights."),
-            (false, None) => format!("{base}, its weights unchanged, in another format."),
+            (false, None) => format!(
+                "{base} in another format, weights stored as {}.",
+                self.stored()
+            ),
+        }
+    }
+
+    fn is_quantized(&self) -> bool {
+        self.args.format == Format::Gguf && self.args.outtype().is_quantized()
+    }
+
+    /// How the weights of a model are stored.
+    fn stored(&self) -> &'static str {
+        match self.args.format {
+            Format::Safetensors => self.args.dtype.unwrap_or_default().stored().1,
+            _ => self.args.outtype().name(),
         }
     }
 
@@ -134,7 +132,7 @@ impl Card<'_> {
                 .find(|name| name.ends_with(end))
                 .unwrap_or_default()
         };
-        match self.format {
+        match self.args.format {
             Format::Safetensors => {
                 "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
                 model = AutoModelForCausalLM.from_pretrained(\".\")\n\

@@ -1,16 +1,15 @@
 //! A merged model as one GGUF file, as llama.cpp's `convert_hf_to_gguf.py` writes it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
-use gguf::{GgmlType, GgufWriter};
+use gguf::GgufWriter;
 use loader::Loaded;
 use smollm_model::{ModelConfig, ModelError, ModelFiles, to_gguf};
 use stage::{OrExit, StageError};
 
 use crate::args::OutType;
-use crate::range::check_f16;
-use crate::{gguf_tensors, gguf_vocabulary};
+use crate::gguf_tensors::GgufOut;
+use crate::gguf_vocabulary;
 
 /// `general.quantization_version`: that of all block types since 2023.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -20,14 +19,13 @@ pub(crate) fn file_name(outtype: OutType) -> String {
     format!("model-{}.gguf", outtype.name())
 }
 
-/// Writes the model into `out`.
-pub(crate) fn write(
-    out: &Path,
+/// The model's file, ready to be written.
+pub(crate) fn prepare(
     files: &ModelFiles,
     loaded: &Loaded,
     outtype: OutType,
     license: Option<&str>,
-) -> Result<PathBuf, StageError> {
+) -> Result<GgufOut, StageError> {
     let config = loaded.model.config();
     let mut writer = GgufWriter::new();
     general(&mut writer, &loaded.base_name, license, outtype).or_failed()?;
@@ -35,8 +33,8 @@ pub(crate) fn write(
     gguf_vocabulary::write(&mut writer, files, &loaded.prompter, config)?;
 
     let weights = loaded.model.named_weights();
-    let tensors = weights.iter().map(|(name, weight)| {
-        let (name, weight) = to_gguf(name, weight, config)?;
+    let tensors = weights.into_iter().map(|(name, weight)| {
+        let (name, weight) = to_gguf(&name, weight, config)?;
         let head = if config.tie_word_embeddings {
             "token_embd.weight"
         } else {
@@ -48,20 +46,7 @@ pub(crate) fn write(
     let tensors = tensors
         .collect::<Result<BTreeMap<_, _>, ModelError>>()
         .or_failed()?;
-    for (name, (weight, kind)) in &tensors {
-        if *kind == GgmlType::F16 {
-            check_f16(name, weight)?;
-        }
-        writer.tensor(name, weight.dims(), *kind).or_failed()?;
-    }
-    let path = out.join(file_name(outtype));
-    stage::write_with(&path, |mut file| {
-        writer.write(&mut file, |name| {
-            let (weight, kind) = &tensors[name];
-            gguf_tensors::bytes(weight, *kind)
-        })
-    })?;
-    Ok(path)
+    GgufOut::new(file_name(outtype), writer, tensors)
 }
 
 /// What the file is.

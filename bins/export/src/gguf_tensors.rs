@@ -1,13 +1,17 @@
 //! Matrices as a GGUF file stores them.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use candle_core::quantized::{GgmlDType, QTensor};
-use gguf::GgmlType;
+use gguf::{GgmlType, GgufWriter};
 use loader::{DType, Tensor};
 use safetensors::View;
+use stage::{OrExit, StageError};
 
 use crate::args::OutType;
+use crate::range::{check_f16, check_finite};
 
 impl OutType {
     /// ggml's name, in lower case.
@@ -76,4 +80,51 @@ pub(crate) fn bytes(tensor: &Tensor, kind: GgmlType) -> io::Result<Vec<u8>> {
         }
     };
     made.map_err(io::Error::other)
+}
+
+/// A GGUF file of which nothing is written yet, and of which only the writing can fail.
+pub(crate) struct GgufOut {
+    name: String,
+    writer: GgufWriter,
+    tensors: BTreeMap<String, (Tensor, GgmlType)>,
+}
+
+impl GgufOut {
+    /// A file of this name: metadata, and f32 tensors with the types that they are stored as.
+    ///
+    /// # Errors
+    /// Exit code 3 where a type cannot hold a tensor's numbers.
+    pub(crate) fn new(
+        name: String,
+        mut writer: GgufWriter,
+        tensors: BTreeMap<String, (Tensor, GgmlType)>,
+    ) -> Result<Self, StageError> {
+        for (name, (tensor, kind)) in &tensors {
+            match kind {
+                GgmlType::F32 | GgmlType::BF16 => {
+                    check_finite(name, tensor)?;
+                }
+                // Blocks have scales in f16.
+                _ => check_f16(name, tensor)?,
+            }
+            writer.tensor(name, tensor.dims(), *kind).or_failed()?;
+        }
+        Ok(Self {
+            name,
+            writer,
+            tensors,
+        })
+    }
+
+    /// Writes it into `out`.
+    pub(crate) fn write(&self, out: &Path) -> Result<PathBuf, StageError> {
+        let path = out.join(&self.name);
+        stage::write_with(&path, |mut file| {
+            self.writer.write(&mut file, |name| {
+                let (tensor, kind) = &self.tensors[name];
+                bytes(tensor, *kind)
+            })
+        })?;
+        Ok(path)
+    }
 }

@@ -19,6 +19,7 @@ mod gguf_adapter;
 mod gguf_model;
 mod gguf_tensors;
 mod gguf_vocabulary;
+mod license;
 mod modelfile;
 mod range;
 mod room;
@@ -67,6 +68,9 @@ struct Written {
     parameters: usize,
 }
 
+/// Work of which only the writing into a folder is left.
+type Work = Box<dyn FnOnce(&Path) -> Result<Written, StageError>>;
+
 /// Runs the stage and prints what came of it.
 ///
 /// # Errors
@@ -110,15 +114,16 @@ pub fn export(args: &Args) -> Result<Summary, StageError> {
         )));
     }
     let out = args.output_dir();
-    let sources: Vec<&Path> = dir.into_iter().chain([opened.files().path()]).collect();
-    room::make(&out, args.overwrite, &sources)?;
+    let mut sources = opened.weight_files().map_err(load_error)?;
+    sources.push(opened.files().path().to_path_buf());
+    sources.extend(dir.map(Path::to_path_buf));
+    let room = room::check(&out, args.overwrite, &sources)?;
 
     let mut manifest = manifest(args, &opened, dir)?;
-    manifest.write(&out.join(MANIFEST_FILE))?;
     let base = opened.base_name().to_owned();
     let license = args.license.clone();
-    let license = license.or_else(|| card::license_of(opened.files()));
-    let written = match &adapter {
+    let license = license.or_else(|| license::stated(&opened, args.format.is_adapter()));
+    let work = match &adapter {
         Some((dir, adapter)) if args.format.is_adapter() => {
             let opened = &opened;
             let source = to_adapter::Source {
@@ -126,15 +131,19 @@ pub fn export(args: &Args) -> Result<Summary, StageError> {
                 adapter,
                 opened,
             };
-            to_adapter::write(args, &source, &out)?
+            to_adapter::prepare(args, &source)?
         }
-        _ => to_model::write(args, opened, dir, license.as_deref(), &out)?,
+        _ => to_model::prepare(args, opened, dir, license.as_deref())?,
     };
+    // An earlier export goes when nothing but the disk can stop this one.
+    room.clear()?;
+    manifest.write(&out.join(MANIFEST_FILE))?;
+    let written = work(&out)?;
     for path in &written.files {
         manifest.add_output(path)?;
     }
     let card = Card {
-        format: args.format,
+        args,
         base: &base,
         adapter: dir,
         license: license.as_deref(),

@@ -17,6 +17,9 @@ const TEMPLATE: &str = "{{- range .Messages }}<|im_start|>{{ .Role }}
 {{ end }}<|im_start|>assistant
 ";
 
+/// Its name.
+pub(crate) const FILE: &str = "Modelfile";
+
 /// What Ollama reads.
 pub(crate) struct Source<'a> {
     /// `FROM`: a GGUF file or a folder.
@@ -31,7 +34,7 @@ pub(crate) struct Source<'a> {
 
 /// Writes `Modelfile` into `out`.
 pub(crate) fn write(out: &Path, text: &str) -> Result<PathBuf, StageError> {
-    let path = out.join("Modelfile");
+    let path = out.join(FILE);
     stage::write_text(&path, text)?;
     Ok(path)
 }

@@ -68,7 +68,7 @@ impl Scores {
         match self {
             Self::Compared { n, metrics } => {
                 let mut text = format!(
-                    "{n} held-out questions, answered before and after fine-tuning.\n\n\
+                    "{n} questions, answered by both systems.\n\n\
                      | metric | before | after | change | 95 % interval | p (Holm) | verdict |\n\
                      |---|---:|---:|---:|---|---:|---|"
                 );

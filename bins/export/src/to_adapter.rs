@@ -1,12 +1,12 @@
 //! The formats that keep the adapter an adapter.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use loader::{Adapter, Opened};
 use stage::{OrExit, StageError};
 
 use crate::args::{Args, Dialect, Format};
-use crate::{Written, gguf_adapter, modelfile};
+use crate::{Work, Written, gguf_adapter, modelfile};
 
 /// An adapter and the base that it belongs to.
 pub(crate) struct Source<'a> {
@@ -15,41 +15,48 @@ pub(crate) struct Source<'a> {
     pub(crate) opened: &'a Opened,
 }
 
-/// Writes the adapter into `out`.
-pub(crate) fn write(args: &Args, source: &Source, out: &Path) -> Result<Written, StageError> {
+/// Everything but the writing.
+pub(crate) fn prepare(args: &Args, source: &Source) -> Result<Work, StageError> {
     let (model, base) = (source.opened.config(), source.opened.base_name());
     let layers = model.num_hidden_layers;
     let portable = args.dialect == Some(Dialect::Portable) || args.format == Format::Mlx;
-    let adapter = if portable {
-        source.adapter.portable(layers).or_failed()?
+    let mut adapter = if portable {
+        source.adapter.portable(layers).or_bad_data()?
     } else {
         source.adapter.clone()
     };
-    let in_out = |names: [&str; 2]| names.map(|name| out.join(name)).into();
-    let files: Vec<PathBuf> = match args.format {
-        Format::Peft => {
+    if let Some(base) = &args.base_model {
+        adapter.set_base_model(Some(base.clone()), args.revision.clone());
+    }
+    let (tensors, parameters) = (adapter.tensors().len(), adapter.parameters());
+    let written = move |files| Written {
+        files,
+        tensors,
+        parameters,
+    };
+    Ok(match args.format {
+        Format::Peft => Box::new(move |out: &Path| {
             adapter.save(out).or_failed()?;
-            in_out([lora::WEIGHTS_FILE, lora::CONFIG_FILE])
-        }
-        Format::Mlx => {
+            let names = [lora::WEIGHTS_FILE, lora::CONFIG_FILE];
+            Ok(written(names.map(|name| out.join(name)).into()))
+        }),
+        Format::Mlx => Box::new(move |out: &Path| {
             adapter.save_mlx(out, layers).or_failed()?;
-            in_out([lora::MLX_WEIGHTS_FILE, lora::CONFIG_FILE])
-        }
+            let names = [lora::MLX_WEIGHTS_FILE, lora::CONFIG_FILE];
+            Ok(written(names.map(|name| out.join(name)).into()))
+        }),
         _ => {
-            let outtype = args.outtype();
             let modelfile = args.modelfile.then(|| modelfile_of(args, source));
             let modelfile = modelfile.transpose()?;
-            let mut files = vec![gguf_adapter::write(out, &adapter, model, base, outtype)?];
-            if let Some(text) = modelfile {
-                files.push(modelfile::write(out, &text)?);
-            }
-            files
+            let file = gguf_adapter::prepare(&adapter, model, base, args.outtype())?;
+            Box::new(move |out: &Path| {
+                let mut files = vec![file.write(out)?];
+                if let Some(text) = modelfile {
+                    files.push(modelfile::write(out, &text)?);
+                }
+                Ok(written(files))
+            })
         }
-    };
-    Ok(Written {
-        files,
-        tensors: adapter.tensors().len(),
-        parameters: adapter.parameters(),
     })
 }
 

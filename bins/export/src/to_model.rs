@@ -8,16 +8,15 @@ use smollm_model::{ModelConfig, ModelFiles};
 use stage::{OrExit, StageError};
 
 use crate::args::{Args, Format};
-use crate::{Written, gguf_model, load_error, modelfile, tokenizer, weights};
+use crate::{Work, Written, gguf_model, load_error, modelfile, tokenizer, weights};
 
-/// Merges the adapter of this folder, if there is one, and writes the model into `out`.
-pub(crate) fn write(
+/// Merges the adapter of this folder, if there is one, and does everything but the writing.
+pub(crate) fn prepare(
     args: &Args,
     opened: Opened,
     adapter: Option<&Path>,
     license: Option<&str>,
-    out: &Path,
-) -> Result<Written, StageError> {
+) -> Result<Work, StageError> {
     let modelfile = args.modelfile.then(|| {
         modelfile::text(&modelfile::Source {
             from: format!("./{}", gguf_model::file_name(args.outtype())),
@@ -31,24 +30,25 @@ pub(crate) fn write(
     let files = opened.files().clone();
     let loaded = merged(opened)?;
     let weights = loaded.model.named_weights();
-    let mut written = match args.format {
-        Format::Gguf => vec![gguf_model::write(
-            out,
-            &files,
-            &loaded,
-            args.outtype(),
-            license,
-        )?],
-        _ => write_folder(args, &files, &loaded, out)?,
+    let tensors = weights.len();
+    let parameters = weights.iter().map(|(_, tensor)| tensor.elem_count()).sum();
+    let written = move |files| Written {
+        files,
+        tensors,
+        parameters,
     };
-    if let Some(text) = modelfile {
-        written.push(modelfile::write(out, &text)?);
+    if args.format == Format::Safetensors {
+        let folder = Folder::new(args, &files, loaded)?;
+        return Ok(Box::new(move |out: &Path| Ok(written(folder.write(out)?))));
     }
-    Ok(Written {
-        files: written,
-        tensors: weights.len(),
-        parameters: weights.iter().map(|(_, tensor)| tensor.elem_count()).sum(),
-    })
+    let file = gguf_model::prepare(&files, &loaded, args.outtype(), license)?;
+    Ok(Box::new(move |out: &Path| {
+        let mut files = vec![file.write(out)?];
+        if let Some(text) = modelfile {
+            files.push(modelfile::write(out, &text)?);
+        }
+        Ok(written(files))
+    }))
 }
 
 fn merged(opened: Opened) -> Result<Loaded, StageError> {
@@ -61,21 +61,41 @@ fn merged(opened: Opened) -> Result<Loaded, StageError> {
     Ok(loaded)
 }
 
-/// A Hugging Face folder; `config.json`, which makes it a model, comes last.
-fn write_folder(
-    args: &Args,
-    files: &ModelFiles,
-    loaded: &Loaded,
-    out: &Path,
-) -> Result<Vec<PathBuf>, StageError> {
-    let (dtype, name) = args.dtype.unwrap_or_default().stored();
-    let most = args.max_shard_size();
-    let mut written = weights::write(out, &loaded.model.named_weights(), dtype, most)?;
-    written.extend(tokenizer::write(files, &loaded.prompter, out)?);
-    let config = config(files, loaded.model.config(), name)?;
-    written.push(out.join("config.json"));
-    stage::write_json(&out.join("config.json"), &config)?;
-    Ok(written)
+/// A Hugging Face folder of which nothing is written yet.
+struct Folder {
+    loaded: Loaded,
+    dtype: loader::DType,
+    max_shard_size: u64,
+    tokenizer: Vec<tokenizer::Content>,
+    config: Value,
+}
+
+impl Folder {
+    fn new(args: &Args, files: &ModelFiles, loaded: Loaded) -> Result<Self, StageError> {
+        let (dtype, name) = args.dtype.unwrap_or_default().stored();
+        weights::check(&loaded.model.named_weights(), dtype)?;
+        Ok(Self {
+            dtype,
+            max_shard_size: args.max_shard_size(),
+            tokenizer: tokenizer::read(files, &loaded.prompter)?,
+            config: config(files, loaded.model.config(), name)?,
+            loaded,
+        })
+    }
+
+    /// Writes it into `out`; `config.json`, which makes it a model, comes last.
+    fn write(&self, out: &Path) -> Result<Vec<PathBuf>, StageError> {
+        let weights = self.loaded.model.named_weights();
+        let mut written = weights::write(out, &weights, self.dtype, self.max_shard_size)?;
+        for (name, bytes) in &self.tokenizer {
+            stage::write_bytes(&out.join(name), bytes)?;
+            written.push(out.join(name));
+        }
+        let path = out.join("config.json");
+        stage::write_json(&path, &self.config)?;
+        written.push(path);
+        Ok(written)
+    }
 }
 
 /// The base's own `config.json` where it has one, with the new type; else one made for the model.

@@ -1,6 +1,6 @@
 //! The tokenizer's files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chat_prompt::Prompter;
 use serde_json::json;
@@ -8,7 +8,7 @@ use smollm_model::ModelFiles;
 use stage::{OrExit, StageError};
 
 /// What belongs to a tokenizer or to generation in a Hugging Face folder.
-const FILES: [&str; 8] = [
+pub(crate) const FILES: [&str; 8] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -19,32 +19,29 @@ const FILES: [&str; 8] = [
     "merges.txt",
 ];
 
-/// Copies the tokenizer of a folder, or writes the one that a GGUF file holds.
-pub(crate) fn write(
-    files: &ModelFiles,
-    prompter: &Prompter,
-    out: &Path,
-) -> Result<Vec<PathBuf>, StageError> {
+/// A file's name and its bytes.
+pub(crate) type Content = (&'static str, Vec<u8>);
+
+/// The files of a folder's tokenizer, or of the one that a GGUF file holds.
+pub(crate) fn read(files: &ModelFiles, prompter: &Prompter) -> Result<Vec<Content>, StageError> {
     match files {
         ModelFiles::Dir(dir) => {
             let there = FILES.iter().filter(|name| dir.join(name).is_file());
             there
-                .map(|name| copy(&dir.join(name), &out.join(name)))
+                .map(|name| Ok((*name, bytes_of(&dir.join(name))?)))
                 .collect()
         }
-        ModelFiles::Gguf(path) => from_gguf(path, prompter, out),
+        ModelFiles::Gguf(path) => from_gguf(path, prompter),
     }
 }
 
-fn copy(from: &Path, to: &Path) -> Result<PathBuf, StageError> {
-    let bytes = std::fs::read(from)
-        .map_err(|e| StageError::bad_data(format!("cannot read {}: {e}", from.display())))?;
-    stage::write_bytes(to, &bytes)?;
-    Ok(to.to_path_buf())
+fn bytes_of(path: &Path) -> Result<Vec<u8>, StageError> {
+    std::fs::read(path)
+        .map_err(|e| StageError::bad_data(format!("cannot read {}: {e}", path.display())))
 }
 
 /// GGUF metadata in the form that transformers reads.
-fn from_gguf(path: &Path, prompter: &Prompter, out: &Path) -> Result<Vec<PathBuf>, StageError> {
+fn from_gguf(path: &Path, prompter: &Prompter) -> Result<Vec<Content>, StageError> {
     let tokenizer = prompter.tokenizer();
     let file = gguf::GgufFile::open(path).or_bad_data()?;
     let token = |key: &str| -> Result<Option<String>, StageError> {
@@ -62,8 +59,9 @@ fn from_gguf(path: &Path, prompter: &Prompter, out: &Path) -> Result<Vec<PathBuf
         "clean_up_tokenization_spaces": false,
         "tokenizer_class": "PreTrainedTokenizerFast",
     });
-    let written = ["tokenizer.json", "tokenizer_config.json"].map(|name| out.join(name));
-    stage::write_text(&written[0], &tokenizer.to_json().or_failed()?)?;
-    stage::write_json(&written[1], &config)?;
-    Ok(written.into())
+    let config = format!("{config:#}\n");
+    Ok(vec![
+        ("tokenizer.json", tokenizer.to_json().or_failed()?.into()),
+        ("tokenizer_config.json", config.into()),
+    ])
 }

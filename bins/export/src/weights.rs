@@ -9,13 +9,42 @@ use safetensors::{Dtype, View};
 use serde_json::json;
 use stage::StageError;
 
-use crate::range::check_f16;
+use crate::range::{check_f16, check_finite};
 
 /// Weights by their Hugging Face names.
 pub(crate) type Weights<'a> = [(String, &'a Tensor)];
 
 /// transformers' name of the index.
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+/// transformers' name where one file holds all.
+pub(crate) const SINGLE: &str = "model.safetensors";
+/// That file until it is whole.
+pub(crate) const SINGLE_PART: &str = "model.safetensors.part";
+
+/// Whether this is the name of one of several files, whole or begun:
+/// `model-NNNNN-of-NNNNN.safetensors`.
+pub(crate) fn is_shard(name: &str) -> bool {
+    let whole = name.strip_suffix(".part").unwrap_or(name);
+    let numbers = whole.strip_prefix("model-");
+    let numbers = numbers.and_then(|rest| rest.strip_suffix(".safetensors"));
+    let numbers = numbers.and_then(|rest| rest.split_once("-of-"));
+    let number = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+    numbers.is_some_and(|(i, n)| number(i) && number(n))
+}
+
+/// Refuses weights that `dtype` cannot hold.
+///
+/// # Errors
+/// Exit code 3 with the tensor.
+pub(crate) fn check(weights: &Weights<'_>, dtype: DType) -> Result<(), StageError> {
+    weights.iter().try_for_each(|(name, tensor)| {
+        if dtype == DType::F16 {
+            check_f16(name, tensor)
+        } else {
+            check_finite(name, tensor).map(|_| ())
+        }
+    })
+}
 
 /// Writes the weights as `dtype` into files of at most `most` bytes of tensors each (a larger tensor
 /// has a file of its own), in the order and under the names that transformers gives them.
@@ -25,18 +54,9 @@ pub(crate) fn write(
     dtype: DType,
     most: u64,
 ) -> Result<Vec<PathBuf>, StageError> {
-    if dtype == DType::F16 {
-        for (name, tensor) in weights {
-            check_f16(name, tensor)?;
-        }
-    }
     let shards = shards(weights, dtype, most);
     if let [all] = shards.as_slice() {
-        return Ok(vec![write_file(
-            &out.join("model.safetensors"),
-            all,
-            dtype,
-        )?]);
+        return Ok(vec![write_file(&out.join(SINGLE), all, dtype)?]);
     }
     let mut written = Vec::new();
     let mut places = BTreeMap::new();
@@ -58,8 +78,8 @@ pub(crate) fn write(
     Ok(written)
 }
 
-/// Consecutive weights that go into one file each, as `split_torch_state_dict_into_shards` of
-/// `huggingface_hub` cuts them.
+/// Consecutive weights that go into one file each: in order, each at most `most` bytes unless a single
+/// tensor is larger.
 fn shards<'w, 't>(weights: &'w Weights<'t>, dtype: DType, most: u64) -> Vec<&'w Weights<'t>> {
     let size = |tensor: &Tensor| (tensor.elem_count() * dtype.size_in_bytes()) as u64;
     let (mut shards, mut first, mut bytes) = (Vec::new(), 0, 0);

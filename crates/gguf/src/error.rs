@@ -114,8 +114,8 @@ pub enum Problem {
         /// The name.
         name: String,
     },
-    /// `general.alignment` is not a power of two from 8 on.
-    #[error("key `general.alignment` is {found}, expected 8 or a larger power of two")]
+    /// `general.alignment` is not a power of two from 8 to 2^20.
+    #[error("key `general.alignment` is {found}, expected a power of two from 8 to 1048576")]
     Alignment {
         /// The value found.
         found: u64,

@@ -16,6 +16,8 @@ pub(crate) const ALIGNMENT_KEY: &str = "general.alignment";
 /// The format asks for a multiple of 8, llama.cpp for a power of two. So the fields of every block
 /// are aligned in a mapped file.
 const MIN_ALIGNMENT: usize = 8;
+/// Far more than any file has; a larger one would be a file of padding.
+pub(crate) const MAX_ALIGNMENT: usize = 1 << 20;
 /// ggml's `GGML_MAX_DIMS`.
 pub(crate) const MAX_DIMS: u32 = 4;
 /// A name length, a type and the smallest value: no metadata entry is shorter.
@@ -177,7 +179,7 @@ pub(crate) fn alignment(value: Option<&Value>) -> Result<usize, Problem> {
         })?,
     };
     match usize::try_from(found) {
-        Ok(n) if n >= MIN_ALIGNMENT && n.is_power_of_two() => Ok(n),
+        Ok(n) if (MIN_ALIGNMENT..=MAX_ALIGNMENT).contains(&n) && n.is_power_of_two() => Ok(n),
         _ => Err(Problem::Alignment { found }),
     }
 }

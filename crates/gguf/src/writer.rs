@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::io::{self, Write};
 
 use crate::error::Problem;
-use crate::header::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAX_DIMS, alignment};
+use crate::header::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAX_ALIGNMENT, MAX_DIMS, alignment};
 use crate::types::GgmlType;
 use crate::value::{Array, Value};
 
@@ -34,6 +34,8 @@ const VERSION: u32 = 3;
 pub struct GgufWriter {
     metadata: Vec<(String, Value)>,
     tensors: Vec<Planned>,
+    /// No tensor ends behind this offset, whatever the alignment.
+    most_bytes: u64,
 }
 
 /// A tensor that will be written.
@@ -72,7 +74,8 @@ impl GgufWriter {
     ///
     /// # Errors
     /// If the name is there already, there are more dimensions than ggml has, rows do not divide
-    /// into the type's blocks, or the size is beyond what memory can address.
+    /// into the type's blocks, the size is beyond what memory can address, or its offset beyond 64
+    /// bits.
     pub fn tensor(&mut self, name: &str, shape: &[usize], kind: GgmlType) -> Result<(), Problem> {
         if self.tensors.iter().any(|tensor| tensor.name == name) {
             return Err(twice("tensor", name));
@@ -86,11 +89,18 @@ impl GgufWriter {
         } else {
             kind.n_bytes(&dims)
         };
-        let n_bytes = sized.map_err(|why| Problem::Shape {
+        let ended = sized.and_then(|n_bytes| {
+            let end = self.most_bytes.checked_add(n_bytes as u64);
+            let end = end.and_then(|end| end.checked_add(MAX_ALIGNMENT as u64));
+            let end = end.ok_or_else(|| "it ends behind the largest offset".to_owned())?;
+            Ok((n_bytes, end))
+        });
+        let (n_bytes, end) = ended.map_err(|why| Problem::Shape {
             tensor: name.to_owned(),
             dims: dims.clone(),
             why,
         })?;
+        self.most_bytes = end;
         self.tensors.push(Planned {
             name: name.to_owned(),
             dims,
@@ -146,14 +156,16 @@ impl GgufWriter {
             out.extend(value.type_id().to_le_bytes());
             put_value(&mut out, value);
         }
-        let mut offset = 0;
+        let alignment = self.alignment() as u64;
+        let mut offset: u64 = 0;
         for tensor in &self.tensors {
             put_string(&mut out, &tensor.name);
             out.extend((tensor.dims.len() as u32).to_le_bytes());
             out.extend(tensor.dims.iter().flat_map(|dim| dim.to_le_bytes()));
             out.extend(tensor.kind.id().to_le_bytes());
-            out.extend((offset as u64).to_le_bytes());
-            offset += tensor.n_bytes.next_multiple_of(self.alignment());
+            out.extend(offset.to_le_bytes());
+            // `tensor` saw to it that this fits.
+            offset += (tensor.n_bytes as u64).next_multiple_of(alignment);
         }
         out
     }

@@ -7,7 +7,7 @@ use crate::config::LoraConfig;
 use crate::delta::same_module;
 use crate::error::LoraError;
 use crate::names::Site;
-use crate::portable::{plain, scaled};
+use crate::portable::{check_finite, plain, scaled};
 use crate::target::TargetModules;
 use candle_core::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,8 @@ impl Adapter {
     ///
     /// # Errors
     /// No adapter, a weight that is no number, adapters of different models, ranks that differ with
-    /// [`Combination::Linear`], a rank of 0.
+    /// [`Combination::Linear`], a rank of 0, a factor that is not finite or that its weight takes
+    /// beyond f32.
     pub fn combine(parts: &[(&Self, f64)], how: Combination) -> Result<Self, LoraError> {
         let combine = |reason: String| LoraError::Combine { reason };
         let Some((first, _)) = parts.first() else {
@@ -69,7 +70,10 @@ impl Adapter {
                 Combination::Svd { rank } => {
                     let rank = rank.or(largest).filter(|rank| *rank > 0);
                     let rank = rank.ok_or_else(|| combine("the rank is 0".into()))?;
-                    svd::truncated(&cat(&here)?, rank)?
+                    let whole = cat(&here)?;
+                    // An infinite column would come out as a zero.
+                    check_finite(*site, &whole)?;
+                    svd::truncated(&whole, rank)?
                 }
             };
             pairs.insert(*site, pair);

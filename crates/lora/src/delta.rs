@@ -14,8 +14,18 @@ impl Adapter {
     /// # Errors
     /// A tensor operation failed.
     pub fn update_norm(&self, site: Site) -> Result<f64, LoraError> {
-        // Rounding may leave a zero a hair below it.
-        Ok(self.update_product(self, site)?.max(0.0).sqrt())
+        Ok(self.update_square(site)?.sqrt())
+    }
+
+    /// The square of [`Adapter::update_norm`]. It is no number where the update is none.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn update_square(&self, site: Site) -> Result<f64, LoraError> {
+        let square = self.update_product(self, site)?;
+        // Rounding may leave a zero a hair below it. `f64::max` would also make a zero of what is no
+        // number, and a diverged adapter look like an untrained one.
+        Ok(if square < 0.0 { 0.0 } else { square })
     }
 
     /// The Frobenius inner product of two adapters' updates of a site; 0 where one has none.

@@ -135,6 +135,17 @@ pub enum LoraError {
         /// Its type.
         found: String,
     },
+    /// A factor that holds an infinity or a value that is no number.
+    #[error(
+        "tensor `{name}` would hold {found}, which is no finite number: the training diverged, or a weight or \
+         lora_alpha is too large for f32"
+    )]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// What it holds.
+        found: f32,
+    },
     /// The adapter has another number of layers than the model.
     #[error(
         "this adapter is for a model of {found} layers, the model has {expected}; pass the base model it was trained on"

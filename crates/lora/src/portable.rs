@@ -9,7 +9,7 @@ use crate::adapter::{Adapter, Pair};
 use crate::config::LoraConfig;
 use crate::error::LoraError;
 use crate::modules::Overrides;
-use crate::names::Site;
+use crate::names::{Factor, Site};
 use crate::target::TargetModules;
 use candle_core::{DType, Tensor};
 use smollm_model::Projection;
@@ -24,7 +24,7 @@ impl Adapter {
     /// Otherwise `lora_alpha` is `r`, and each `B` has its scale in it, rounded once.
     ///
     /// # Errors
-    /// A tensor operation failed.
+    /// A factor is not finite, or its scale takes it beyond f32; a tensor operation failed.
     pub fn portable(&self, layers: usize) -> Result<Self, LoraError> {
         let rank = self.largest_rank();
         let sites: Vec<Site> = self.pairs().map(|(site, _)| site).collect();
@@ -62,7 +62,7 @@ impl Adapter {
 }
 
 /// An adapter whose pairs have one rank, the largest of them, and no settings of their own; the
-/// places that `config` chooses stay.
+/// places that `config` chooses stay. Every number in them is finite.
 pub(crate) fn plain(config: LoraConfig, pairs: BTreeMap<Site, Pair>) -> Result<Adapter, LoraError> {
     let rank = pairs.values().map(rank_of).max().unwrap_or(0);
     let config = LoraConfig {
@@ -72,6 +72,9 @@ pub(crate) fn plain(config: LoraConfig, pairs: BTreeMap<Site, Pair>) -> Result<A
         use_rslora: false,
         ..config
     };
+    for (site, pair) in &pairs {
+        check_finite(*site, pair)?;
+    }
     let widened = pairs.into_iter().map(|(site, Pair { a, b })| {
         let missing = rank - b.dim(1)?;
         let a = a.pad_with_zeros(0, 0, missing)?;
@@ -79,6 +82,20 @@ pub(crate) fn plain(config: LoraConfig, pairs: BTreeMap<Site, Pair>) -> Result<A
         Ok((site, Pair { a, b }))
     });
     Adapter::new(config, widened.collect::<Result<_, LoraError>>()?)
+}
+
+/// Refuses factors that hold infinities or values that are no numbers.
+pub(crate) fn check_finite(site: Site, pair: &Pair) -> Result<(), LoraError> {
+    for (factor, matrix) in [(Factor::A, &pair.a), (Factor::B, &pair.b)] {
+        let values = matrix.flatten_all()?.to_vec1::<f32>()?;
+        if let Some(bad) = values.into_iter().find(|value| !value.is_finite()) {
+            return Err(LoraError::NotFinite {
+                name: site.tensor_name(factor),
+                found: bad,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A matrix times a number, computed in f64 and rounded once.

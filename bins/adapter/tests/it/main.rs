@@ -141,6 +141,16 @@ fn verify_finds_what_is_wrong() {
         message.contains("not finite") && message.contains("lora_"),
         "{message}"
     );
+    // It is neither untrained nor the same as another.
+    let found = json(&["diff", &path("goldens/lora_step"), &spoilt]);
+    let all = &found["all"];
+    assert!(
+        all["first_norm"].is_f64() && all["second_norm"].is_null(),
+        "{all}"
+    );
+    let shown = out(&["diff", &spoilt, &spoilt]);
+    let last = shown.lines().last().unwrap();
+    assert_eq!(last.matches("NaN").count(), 4, "{last}");
 
     std::fs::write(&weights, &bytes[..end - 10]).unwrap();
     assert!(verify(&spoilt, 3).contains("adapter_model.safetensors"));
@@ -156,6 +166,10 @@ fn verify_finds_what_is_wrong() {
     assert_eq!(sound["checks"].as_array().unwrap().len(), 3, "{sound}");
     copy("goldens/lora_step", Path::new(&made));
     assert!(verify(&made, 1).contains("not as written"));
+    std::fs::write(dir.path().join("made/manifest.json"), "{").unwrap();
+    let message = verify(&made, 1);
+    assert!(message.contains("not as written"), "{message}");
+    assert!(message.contains("manifest.json"), "{message}");
 
     // No tolerance at all: the sums of a merged weight are rounded otherwise.
     let step = path("goldens/lora_step");
@@ -214,6 +228,30 @@ fn merge_writes_an_adapter_that_says_what_it_is_made_of() {
     ];
     let words = [&svd[..], &["--weights", "-1,0.5", "--output-dir", &made]].concat();
     assert_eq!(json(&words)["r"], 3);
+
+    // A merge that reads an earlier one does not write over it.
+    let before = bytes("adapter_model.safetensors");
+    let words = ["merge", &made, &a, "--overwrite", "--output-dir", &made];
+    let message = fails(&words, 2);
+    assert!(message.contains("that is read"), "{message}");
+    assert_eq!(before, bytes("adapter_model.safetensors"));
+}
+
+#[test]
+fn merge_refuses_weights_that_leave_f32() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (
+        path("goldens/lora_variants/rslora"),
+        path("goldens/lora_variants/loraplus"),
+    );
+    let made = dir.path().join("made");
+    let out = made.display().to_string();
+    for (kind, weights) in [("cat", "1e45,1"), ("svd", "1e45,1"), ("linear", "1e90,1")] {
+        let words = ["merge", &a, &b, "--output-dir", &out, "--weights", weights];
+        let message = fails(&[&words[..], &["--combination-type", kind]].concat(), 3);
+        assert!(message.contains("no finite number"), "{kind}: {message}");
+    }
+    assert!(!made.exists());
 }
 
 #[test]

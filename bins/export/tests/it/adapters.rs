@@ -188,3 +188,48 @@ fn the_modelfile_of_an_adapter_names_base_and_adapter() {
     assert!(lines.next().unwrap().ends_with("/tiny-model"), "{text}");
     assert_eq!(lines.next(), Some("ADAPTER ./adapter-f32.gguf"));
 }
+
+#[test]
+fn a_base_that_was_given_is_the_one_in_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, adapter) = (fixture("tiny-model"), fixture("goldens/lora_step"));
+    let words = ["--base_model", &model, "--adapter_dir", &adapter];
+    write(dir.path(), &[&words[..], &["--format", "peft"]].concat()).unwrap();
+    let written = Adapter::load(dir.path()).unwrap();
+    let base = written.config().base_model_name_or_path.as_deref();
+    assert_eq!(base, Some(model.as_str()));
+}
+
+#[test]
+fn factors_that_leave_f32_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = Adapter::load(fixture("goldens/lora_variants/patterns")).unwrap();
+    let model = fixture("tiny-model");
+    // The scale goes into the factors: alpha / r, or a module's own alpha / alpha.
+    let cases: [(f64, &[&str]); 3] = [
+        (1e-37, &["gguf-adapter"]),
+        (3e38, &["mlx"]),
+        (3e38, &["peft", "--dialect", "portable"]),
+    ];
+    for (lora_alpha, words) in cases {
+        let config = lora::LoraConfig {
+            lora_alpha,
+            ..sound.config().clone()
+        };
+        let pairs = sound.pairs().map(|(site, pair)| {
+            let (a, b) = (pair.a.clone(), (&pair.b * 1e6).unwrap());
+            (site, lora::Pair { a, b })
+        });
+        let adapter = dir.path().join(format!("{}-adapter", words[0]));
+        let wild = Adapter::new(config, pairs.collect()).unwrap();
+        wild.save(&adapter).unwrap();
+        let adapter = adapter.display().to_string();
+        let base = ["--model_name", &model, "--adapter_dir", &adapter];
+        let out = dir.path().join(words[0]);
+        let all = [&base[..], &["--format"], words].concat();
+        let error = write(&out, &all).unwrap_err();
+        assert_eq!(error.exit().code(), 3, "{words:?}: {error}");
+        assert!(error.to_string().contains("no finite number"), "{error}");
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0, "{words:?}");
+    }
+}

@@ -53,6 +53,7 @@ fn it_has_base_settings_data_hashes_and_scores() {
     for part in [
         "---\nlibrary_name: peft\nlicense: \"apache-2.0\"\n",
         "A LoRA adapter for tiny-model.",
+        "48 questions, answered by both systems.",
         "PeftModel.from_pretrained",
         "| f1 | 0.1000 | 0.2500 | +0.1500 | [+0.0500, +0.2000] | 0.0050 | better |",
         "| lr | 0.0002 |",
@@ -64,7 +65,7 @@ fn it_has_base_settings_data_hashes_and_scores() {
     ] {
         assert!(card.contains(part), "{part}\n---\n{card}");
     }
-    assert!(!card.contains("system"), "{card}");
+    assert!(!card.contains("| system |"), "{card}");
     // Where things lay on this machine is nobody's business.
     assert!(!card.contains(&dir.path().display().to_string()), "{card}");
     // The manifest has the hash of every file, the card's too.
@@ -101,7 +102,29 @@ fn the_licence_of_the_base_is_kept() {
     let card = std::fs::read_to_string(dir.path().join("README.md")).unwrap();
     assert!(card.contains("license: \"mit or apache-2.0\""), "{card}");
     assert!(
-        card.contains("its weights unchanged, in another format"),
+        card.contains("in another format, weights stored as float32."),
         "{card}"
     );
+}
+
+#[test]
+fn the_licence_of_an_adapter_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let adapter = trained(&dir.path().join("adapter"));
+    let base = fixture("tiny-model-q8_0.gguf");
+    let export = |license: &str, format: &str| {
+        let text = format!("---\r\nlicense: {license} # mine\r\n---\r\n");
+        std::fs::write(dir.path().join("adapter/README.md"), text).unwrap();
+        let out = dir.path().join(format!("{license}-{format}"));
+        let words = ["--model_name", &base, "--adapter_dir", &adapter];
+        write(&out, &[&words[..], &["--format", format]].concat()).unwrap();
+        let card = std::fs::read_to_string(out.join("README.md")).unwrap();
+        let line = card.lines().find(|line| line.starts_with("license:"));
+        line.map(str::to_owned)
+    };
+    assert_eq!(export("cc0-1.0", "peft").unwrap(), "license: \"cc0-1.0\"");
+    // The base's is another: a person has to say which one holds.
+    assert_eq!(export("cc0-1.0", "safetensors"), None);
+    let same = export("mit or apache-2.0", "safetensors").unwrap();
+    assert_eq!(same, "license: \"mit or apache-2.0\"");
 }

@@ -167,15 +167,56 @@ fn an_export_that_was_stopped_can_be_replaced_and_is_no_model() {
     .fact("complete", false);
     begun.write(&path).unwrap();
     std::fs::remove_file(out.join("config.json")).unwrap();
-    std::fs::rename(
-        out.join("model.safetensors"),
-        out.join("model-00001-of-00002.safetensors"),
-    )
-    .unwrap();
+    let shard = "model-00001-of-00002.safetensors";
+    std::fs::rename(out.join("model.safetensors"), out.join(shard)).unwrap();
+    let begun = [
+        "adapter_config.json",
+        "model-q4_k.gguf",
+        "model.safetensors.part",
+    ];
+    let foreign = ["model.mine.safetensors", "model.part", "model-q9.gguf"];
+    for name in begun.iter().chain(&foreign) {
+        std::fs::write(out.join(name), "{}").unwrap();
+    }
     assert!(loader::open(&ModelSpec::new(&out.display().to_string())).is_err());
     assert!(write(&out, &["--model_name", &model]).is_err());
     write(&out, &["--model_name", &model, "--overwrite"]).unwrap();
-    assert!(!out.join("model-00001-of-00002.safetensors").exists());
+    for name in begun.iter().chain(&[shard]) {
+        assert!(!out.join(name).exists(), "{name}");
+    }
+    for name in foreign {
+        assert!(out.join(name).exists(), "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_export_never_deletes_the_model_that_it_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, model) = (dir.path().join("out"), fixture("tiny-model"));
+    write(&out, &["--model_name", &model, "--format", "gguf"]).unwrap();
+    let file = out.join("model-f16.gguf");
+    let before = std::fs::read(&file).unwrap();
+    let link = dir.path().join("link.gguf");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let link = link.display().to_string();
+    // A bare name has no parent folder, a link has another one.
+    for name in ["model-f16.gguf", &link] {
+        let words = ["--format", "gguf", "--outtype", "q8_0", "--overwrite"];
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_export"))
+            .args(["--output-dir", ".", "--model-name", name])
+            .args(words)
+            .current_dir(&out)
+            .output()
+            .unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(
+            message.contains("holds the model that is read"),
+            "{message}"
+        );
+        assert_eq!(std::fs::read(&file).unwrap(), before);
+    }
 }
 
 #[test]
@@ -196,15 +237,23 @@ fn numbers_beyond_f16_are_refused() {
     wild.save(&adapter).unwrap();
     let adapter = adapter.display().to_string();
     let base = ["--model_name", &model, "--adapter_dir", &adapter];
-    let cases: [&[&str]; 2] = [
+    // Blocks have scales in f16.
+    let cases: [&[&str]; 4] = [
         &["--dtype", "f16"],
         &["--format", "gguf", "--outtype", "f16"],
+        &["--format", "gguf", "--outtype", "q8_0"],
+        &["--format", "gguf", "--outtype", "q4_k"],
     ];
+    let out = dir.path().join("out");
+    write(&out, &["--model_name", &model]).unwrap();
     for words in cases {
-        let out = dir.path().join(words.len().to_string());
-        let error = write(&out, &[&base[..], words].concat()).unwrap_err();
+        let words = [&base[..], words, &["--overwrite"]].concat();
+        let error = write(&out, &words).unwrap_err();
         assert_eq!(error.exit().code(), 3);
         assert!(error.to_string().contains("f16 ends at 65504"), "{error}");
+        // What cannot be done takes nothing away.
+        let earlier = stage::Manifest::read(&out.join("manifest.json")).unwrap();
+        assert!(earlier.facts["complete"] == true && earlier.outputs_intact(&out));
     }
     write(
         &dir.path().join("bf16"),

@@ -117,7 +117,7 @@ fn bad_values() {
     for alignment in [0, 1, 2, 3, 4, 48, u32::MAX] {
         let text = Builder::new().u32("general.alignment", alignment).error();
         assert!(
-            text.ends_with("expected 8 or a larger power of two"),
+            text.ends_with("expected a power of two from 8 to 1048576"),
             "{text}"
         );
     }

@@ -94,6 +94,14 @@ fn what_cannot_be_is_refused() {
             writer.clone().tensor("u", &[usize::MAX, 2], GgmlType::F32),
             "more elements",
         ),
+        (
+            writer.clone().tensor("u", &[usize::MAX], GgmlType::I8),
+            "behind the largest offset",
+        ),
+        (
+            writer.clone().set("general.alignment", Value::U64(1 << 63)),
+            "from 8 to 1048576",
+        ),
     ];
     for (result, expected) in refused {
         let text = result.unwrap_err().to_string();
