@@ -63,6 +63,8 @@ enum Command {
     Serve(serve::Args),
     /// Write a model with its adapter merged in, or the adapter, in the formats of other programs
     Export(export::Args),
+    /// Say how far an adapter has moved its base on texts that it was not tuned for
+    Guard(guard::Args),
     /// Look at adapters, compare, check and combine them
     Adapter(adapter::Args),
     /// Measure how fast a model reads prompts, answers, and learns
@@ -95,6 +97,7 @@ fn dispatch(command: &Command) -> Result<(), StageError> {
         Command::Chat(args) => chat::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Export(args) => export::run(args),
+        Command::Guard(args) => guard::run(args),
         Command::Adapter(args) => adapter::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Run(args) => run::run(args),

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::Bench;
 
-const STAGES: [&str; 13] = [
+const STAGES: [&str; 14] = [
     "prepare",
     "generate",
     "train",
@@ -14,6 +14,7 @@ const STAGES: [&str; 13] = [
     "chat",
     "export",
     "adapter",
+    "guard",
     "run",
     "init",
     "sweep",
