@@ -70,19 +70,21 @@ fn mean_nll(model: &mut PackedLlama, rows: &[Vec<u32>], phase: Phase) -> f64 {
 }
 
 /// The file's own blocks are `Q4_1` with a `Q8_0` embedding, whose exact values f32 has. An answer's tokens meet quantised
-/// weights as bytes, with a scale for 32 of them: that costs more than the weights' own rounding.
+/// weights as bytes, with a scale for 32 of them: that costs more than the weights' own rounding. What bf16 costs depends on
+/// the order in which the CPU sums: +0.15 % on tiles (AMX), +0.26 % with `vdpbf16ps`.
 #[test]
 fn perplexity_hardly_depends_on_how_weights_are_kept() {
     let rows = rows();
     let exact = mean_nll(&mut packed(WeightFormat::F32, 2), &rows, Phase::Prompt);
     println!("f32: perplexity {:.4}", exact.exp());
     let cases = [
-        (WeightFormat::Bf16, Phase::Prompt, 0.002),
+        (WeightFormat::Bf16, Phase::Prompt, 0.004),
         (WeightFormat::Q8_0, Phase::Prompt, 0.005),
         (WeightFormat::Q8_0, Phase::Answer, 0.015),
         (WeightFormat::Stored, Phase::Prompt, 0.005),
         (WeightFormat::Stored, Phase::Answer, 0.015),
     ];
+    let mut wrong = Vec::new();
     for (format, phase, limit) in cases {
         let found = mean_nll(&mut packed(format, 2), &rows, phase);
         let change = (found - exact).exp() - 1.0;
@@ -91,8 +93,11 @@ fn perplexity_hardly_depends_on_how_weights_are_kept() {
             found.exp(),
             100.0 * change
         );
-        assert!(change.abs() < limit, "{format:?} {phase:?}: {change}");
+        if change.abs() >= limit {
+            wrong.push(format!("{format:?} {phase:?}: {change}, limit {limit}"));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 fn answers(model: &mut PackedLlama, prompts: &[Vec<u32>], batch_size: usize) -> Vec<Completion> {
