@@ -107,14 +107,18 @@ fn the_best_by_score_is_kept_and_named() {
 
 #[test]
 fn ctrl_c_does_not_wait_for_answers() {
-    let (_dir, out) = folder();
+    let (dir, out) = folder();
     let mut command = child(&out, "50");
-    // Each evaluation takes many seconds.
+    // So many rows that an evaluation takes ten times as long as the wait below, or more.
+    let text = std::fs::read_to_string(fixture("dolly-mini.csv")).unwrap();
+    let (head, rows) = text.split_once('\n').unwrap();
+    let many = dir.path().join("many.csv");
+    std::fs::write(&many, format!("{head}\n{}", rows.repeat(40))).unwrap();
     let flags = "--max_seq_len 200 --eval-steps 1 --predict-with-generate --gen-rows 2000 --generation-max-length 450";
     let mut child = command
         .args(flags.split_whitespace())
         .arg("--eval_csv")
-        .arg(fixture("dolly-mini.csv"))
+        .arg(&many)
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
