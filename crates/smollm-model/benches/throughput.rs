@@ -92,6 +92,7 @@ fn attach(model: &mut Llama, rank: usize) -> Result<()> {
                 b: b.as_tensor().clone(),
                 scale: 4.0,
                 dropout: 0.0,
+                magnitude: None,
             });
         }
     }

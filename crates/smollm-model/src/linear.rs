@@ -80,7 +80,8 @@ impl Projection {
     }
 }
 
-/// A low-rank update `scale · B A` of a weight; see [`ops::low_rank_linear`].
+/// A low-rank update `scale · B A` of a weight; see [`ops::low_rank_linear`]. With a magnitude it is `DoRA`'s:
+/// `m ∘ (W + scale · B A) / n`, where `n` holds the norms of that matrix's rows, constants in the backward pass.
 #[derive(Clone, Debug)]
 pub struct LowRank {
     /// `[rank, in]` f32; a `Var`'s tensor when it is trained.
@@ -91,6 +92,25 @@ pub struct LowRank {
     pub scale: f64,
     /// Probability of dropping an input feature of the adapter while training.
     pub dropout: f32,
+    /// `m`, `[out]` f32; a `Var`'s tensor when it is trained. None is plain `LoRA`.
+    pub magnitude: Option<Tensor>,
+}
+
+impl LowRank {
+    /// `m / n`, `[out]`, by which the outputs beside this weight are multiplied; differentiable in `m` alone. None
+    /// without a magnitude. 0 where a row of `W + scale · B A` is zero.
+    ///
+    /// # Errors
+    /// If the shapes do not fit or a tensor is not on the CPU.
+    pub fn output_scales(&self, weight: &Tensor) -> Result<Option<Tensor>> {
+        let Some(magnitude) = &self.magnitude else {
+            return Ok(None);
+        };
+        let norms = ops::adapted_row_norms(weight, (&self.a, &self.b), self.scale)?;
+        let norms = norms.to_vec1::<f32>()?.into_iter().map(ops::divisor);
+        let divisors = Tensor::from_vec(norms.collect(), weight.dim(0)?, weight.device())?;
+        Ok(Some((magnitude / divisors)?))
+    }
 }
 
 /// `Y = X Wᵀ`, plus a low-rank update where there is one. No bias: the architecture has none.
@@ -105,16 +125,15 @@ pub struct Linear {
 impl Linear {
     /// `x: [tokens, in]` to `[tokens, out]`, f32. `dropout_key` is given while training.
     pub(crate) fn forward(&self, x: &Tensor, dropout_key: Option<u64>) -> Result<Tensor> {
-        let Some(LowRank {
-            a,
-            b,
-            scale,
-            dropout,
-        }) = &self.low_rank
-        else {
+        let Some(update) = &self.low_rank else {
             return ops::frozen_linear(x, &self.weight);
         };
-        let dropout = dropout_key.and_then(|key| Dropout::new(*dropout, key));
-        ops::low_rank_linear(x, &self.weight, (a, b), *scale, dropout)
+        let dropout = dropout_key.and_then(|key| Dropout::new(update.dropout, key));
+        let factors = (&update.a, &update.b);
+        let y = ops::low_rank_linear(x, &self.weight, factors, update.scale, dropout)?;
+        match update.output_scales(&self.weight)? {
+            None => Ok(y),
+            Some(scales) => y.broadcast_mul(&scales),
+        }
     }
 }

@@ -190,7 +190,7 @@ impl Llama {
     }
 
     /// Hidden states after the final norm, `[tokens, hidden]` f32, for whole sequences.
-    /// Differentiable with respect to the adapters' `A` and `B` where these are `Var`s.
+    /// Differentiable with respect to the adapters' `A`, `B` and magnitudes where these are `Var`s.
     ///
     /// # Errors
     /// If a token id is out of range or a sequence has more tokens than the model has positions.

@@ -16,6 +16,7 @@ mod linear;
 pub(crate) mod math;
 mod rms_norm;
 mod rope;
+mod row_norms;
 mod swiglu;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,8 @@ pub use linear::{frozen_linear, low_rank_linear};
 pub use rms_norm::rms_norm;
 pub(crate) use rms_norm::{rms_norm_gradient_row, rms_norm_row};
 pub use rope::RopeTable;
+pub use row_norms::{adapted_row_norms, row_norms};
+pub(crate) use row_norms::{divisor, norm, output_scales, row_squares};
 pub use swiglu::swiglu;
 pub(crate) use swiglu::{swiglu_gradient_row, swiglu_row};
 pub(crate) use view::View;

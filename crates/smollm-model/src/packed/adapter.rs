@@ -4,8 +4,10 @@
 // it has to be inlined into it.
 #![allow(clippy::inline_always)]
 
+use super::weights::Weights;
+use crate::ops::{norm, output_scales, row_squares};
 use crate::simd::{Kernel, Simd, dispatch};
-use crate::{LowRank, ModelConfig, ModelError, Projection};
+use crate::{LowRank, ModelError, Projection};
 
 /// One update `scale · B A`, laid out for one row of tokens at a time.
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ struct Update {
     a: Vec<f32>,
     /// `scale · Bᵀ`, `[rank, out]`
     b: Vec<f32>,
+    /// What a magnitude multiplies outputs by, `[out]`; empty without one.
+    scales: Vec<f32>,
 }
 
 /// The updates of one adapter, by layer and projection.
@@ -24,43 +28,63 @@ pub(super) struct PackedAdapter {
 }
 
 impl PackedAdapter {
-    /// From the updates of any layers and projections.
+    /// From the updates of any layers and projections. Magnitudes are related to the weights as they are packed.
     ///
     /// # Errors
     /// If a layer does not exist or a shape does not fit the model.
     pub(super) fn new(
-        config: &ModelConfig,
+        weights: &Weights,
         updates: impl IntoIterator<Item = (usize, Projection, LowRank)>,
     ) -> Result<Self, ModelError> {
+        let config = &weights.config;
         let mut all: Vec<[Option<Update>; 7]> = Vec::new();
         all.resize_with(config.num_hidden_layers, Default::default);
         for (layer, projection, update) in updates {
             let (out, inputs) = projection.dims(config);
             let rank = update.a.dim(0)?;
-            let fits = update.a.dims() == [rank, inputs] && update.b.dims() == [out, rank];
-            let Some(layer) = all.get_mut(layer).filter(|_| fits) else {
+            let magnitude = update.magnitude.as_ref();
+            let fits = update.a.dims() == [rank, inputs]
+                && update.b.dims() == [out, rank]
+                && magnitude.is_none_or(|m| m.dims() == [out]);
+            let Some(place) = all.get_mut(layer).filter(|_| fits) else {
                 return Err(ModelError::Argument {
                     what: "an adapter's update",
                     found: format!(
-                        "A {:?} and B {:?} for {} of layer {layer}",
+                        "A {:?}, B {:?} and a magnitude {:?} for {} of layer {layer}",
                         update.a.dims(),
                         update.b.dims(),
+                        magnitude.map_or(&[][..], |m| m.dims()),
                         projection.name()
                     ),
                     expected: format!(
-                        "[r, {inputs}] and [{out}, r] in one of {} layers",
+                        "[r, {inputs}], [{out}, r] and [{out}] or none, in one of {} layers",
                         config.num_hidden_layers
                     ),
                 });
             };
-            let a = update.a.flatten_all()?.to_vec1()?;
-            let b = (update.b.t()? * update.scale)?.flatten_all()?.to_vec1()?;
-            layer[projection as usize] = Some(Update { rank, a, b });
+            let a: Vec<f32> = update.a.flatten_all()?.to_vec1()?;
+            let b = (&update.b * update.scale)?;
+            let scales = match magnitude {
+                None => Vec::new(),
+                Some(magnitude) => {
+                    let b: Vec<f32> = b.flatten_all()?.to_vec1()?;
+                    let row = |j: usize, row: &mut [f32]| weights.row((layer, projection), j, row);
+                    let squares = row_squares(out, inputs, Some((&a, &b)), &row);
+                    output_scales(&magnitude.to_vec1()?, squares.into_iter().map(norm))
+                }
+            };
+            place[projection as usize] = Some(Update {
+                rank,
+                a,
+                b: b.t()?.flatten_all()?.to_vec1()?,
+                scales,
+            });
         }
         Ok(Self { updates: all })
     }
 
-    /// `y += scale · B A x` for one row, where the adapter has that projection. `u` is scratch.
+    /// `y += scale · B A x` for one row, where the adapter has that projection; then, with a magnitude, `y` is scaled.
+    /// `u` is scratch.
     pub(super) fn add(
         &self,
         (layer, projection): (usize, Projection),
@@ -96,6 +120,10 @@ impl Kernel for Add<'_> {
             for (y, b) in y.iter_mut().zip(b) {
                 *y += u * b;
             }
+        }
+        // None without a magnitude.
+        for (y, scale) in y.iter_mut().zip(&update.scales) {
+            *y *= scale;
         }
     }
 }

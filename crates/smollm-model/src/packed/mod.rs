@@ -94,7 +94,8 @@ impl PackedLlama {
         })
     }
 
-    /// Adds an adapter, `scale · B A` beside the weights of some layers. Returns its number, which requests name.
+    /// Adds an adapter, `scale · B A` beside the weights of some layers. Returns its number, which requests name. What a
+    /// magnitude scales outputs by is computed here, from the weights as they are packed.
     ///
     /// # Errors
     /// If a layer does not exist or a shape does not fit.
@@ -102,7 +103,7 @@ impl PackedLlama {
         &mut self,
         updates: impl IntoIterator<Item = (usize, Projection, LowRank)>,
     ) -> Result<usize, ModelError> {
-        let adapter = PackedAdapter::new(&self.weights.config, updates)?;
+        let adapter = PackedAdapter::new(&self.weights, updates)?;
         self.weights.adapters.push(adapter);
         Ok(self.weights.adapters.len() - 1)
     }

@@ -18,6 +18,14 @@ impl Stacked {
         Self { parts, n }
     }
 
+    /// One of the weights.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub(super) fn part(&self, index: usize) -> &PackedMatrix {
+        &self.parts[index]
+    }
+
     /// Outputs of all parts.
     pub(super) fn n(&self) -> usize {
         self.n

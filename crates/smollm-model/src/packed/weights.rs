@@ -82,6 +82,24 @@ impl Weights {
         self.lm_head.as_ref().unwrap_or(&self.tied)
     }
 
+    /// Row `j` of a projection's weight, as it is packed.
+    ///
+    /// # Panics
+    /// If there is no such layer or row, or `out` does not have as many elements as the weight has inputs.
+    pub(super) fn row(&self, (layer, projection): (usize, Projection), j: usize, out: &mut [f32]) {
+        let block = &self.layers[layer];
+        let (stacked, part) = match projection {
+            Projection::Q => (&block.qkv, 0),
+            Projection::K => (&block.qkv, 1),
+            Projection::V => (&block.qkv, 2),
+            Projection::O => (&block.o, 0),
+            Projection::Gate => (&block.gate_up, 0),
+            Projection::Up => (&block.gate_up, 1),
+            Projection::Down => (&block.down, 0),
+        };
+        stacked.part(part).row(j, out);
+    }
+
     pub(super) fn shape(&self) -> Shape {
         Shape {
             heads: self.config.num_key_value_heads,

@@ -4,6 +4,8 @@
 //! da = dh Down,  (dg, du) = swiglu'(g, u) da,  dm = (dg | du) (Gate | Up),  dh += rms_norm'(middle) dm
 //! dO = dh O,  (dq, dk, dv) = attention'(q, k, v) dO,  dn = (dq | dk | dv) (Q | K | V),  dh += rms_norm'(h) dn
 //! ```
+//! Where outputs are scaled by a magnitude, their gradients are first turned into those of what is scaled
+//! ([`super::magnitude`]).
 
 use cpu_gemm::Operand;
 
@@ -28,6 +30,8 @@ pub(super) struct Scratch {
     d_gate_up: Vec<f32>,
     d_attended: Vec<f32>,
     d_qkv: Vec<f32>,
+    /// Gradient of what a magnitude scales, `[tokens, hidden]`.
+    dz: Vec<f32>,
     operand: Operand,
     site: SiteScratch,
 }
@@ -98,6 +102,42 @@ impl Pass<'_> {
         }
     }
 
+    /// Turns the gradients of outputs, each at its column of `dy`, into those of what magnitudes scale.
+    fn unscale(
+        &self,
+        block: &Block<'_>,
+        parts: &[(Projection, usize)],
+        (dy, stride): (&mut [f32], usize),
+        gradients: &mut [SiteGradients],
+    ) {
+        for (projection, column) in parts {
+            if let Some(site) = self.sites.get(block.layer, *projection) {
+                let saved = &block.saved.sites[*projection as usize];
+                site.scale_gradient((&mut dy[*column..], stride), saved, gradients);
+            }
+        }
+    }
+
+    /// The same for a projection whose output is added to the residual stream: `dh` itself without a magnitude.
+    fn unscaled<'a>(
+        &self,
+        block: &Block<'_>,
+        projection: Projection,
+        dh: &'a [f32],
+        room: &'a mut Vec<f32>,
+        gradients: &mut [SiteGradients],
+    ) -> &'a [f32] {
+        let site = self.sites.get(block.layer, projection);
+        if site.is_none_or(|site| site.magnitude.is_none()) {
+            return dh;
+        }
+        let dz = grow(room, dh.len());
+        dz.copy_from_slice(dh);
+        let dy = (&mut *dz, self.config.hidden_size);
+        self.unscale(block, &[(projection, 0)], dy, gradients);
+        dz
+    }
+
     /// `da` from `dh`.
     fn down(
         &self,
@@ -113,9 +153,10 @@ impl Pass<'_> {
             self.config.intermediate_size,
         );
         let da = grow(&mut scratch.da, tokens * ffn);
+        let dz = self.unscaled(block, Projection::Down, dh, &mut scratch.dz, gradients);
         if !last {
             let weights = &self.weights.layers[block.layer];
-            multiply_back(&weights.down, dh, &mut scratch.operand, da);
+            multiply_back(&weights.down, dz, &mut scratch.operand, da);
         }
         if let Some(site) = self.sites.get(block.layer, Projection::Down) {
             let activated = grow(&mut scratch.x, tokens * ffn);
@@ -124,7 +165,7 @@ impl Pass<'_> {
             swiglu(gate_up, ffn, activated);
             site.backward(
                 activated,
-                (dh, hidden),
+                (dz, hidden),
                 (!last).then_some(da),
                 &block.saved.sites[Projection::Down as usize],
                 &mut scratch.site,
@@ -155,11 +196,12 @@ impl Pass<'_> {
         let rounded = self.weights.rounded;
         let gate_up = block.saved.gate_up(rounded, tokens * 2 * ffn);
         swiglu_gradient(gate_up, da, ffn, d_gate_up);
+        let parts = [(Projection::Gate, 0), (Projection::Up, ffn)];
+        self.unscale(block, &parts, (&mut *d_gate_up, 2 * ffn), gradients);
         let dx = grow(&mut scratch.dx, tokens * hidden);
         if !last {
             multiply_back(&weights.gate_up, d_gate_up, &mut scratch.operand, dx);
         }
-        let parts = [(Projection::Gate, 0), (Projection::Up, ffn)];
         if self.has(block.layer, &parts) {
             let x = grow(&mut scratch.x, tokens * hidden);
             normalise(middle, norm, eps, x);
@@ -183,14 +225,15 @@ impl Pass<'_> {
     ) {
         let values = self.tokens() * self.config.query_width();
         let d_attended = grow(&mut scratch.d_attended, values);
+        let dz = self.unscaled(block, Projection::O, dh, &mut scratch.dz, gradients);
         if !last {
             let weights = &self.weights.layers[block.layer];
-            multiply_back(&weights.o, dh, &mut scratch.operand, d_attended);
+            multiply_back(&weights.o, dz, &mut scratch.operand, d_attended);
         }
         if let Some(site) = self.sites.get(block.layer, Projection::O) {
             site.backward(
                 &block.saved.attended[..values],
-                (dh, self.config.hidden_size),
+                (dz, self.config.hidden_size),
                 (!last).then_some(d_attended),
                 &block.saved.sites[Projection::O as usize],
                 &mut scratch.site,
@@ -231,15 +274,16 @@ impl Pass<'_> {
             d_qkv,
         );
         self.rotate(d_qkv, RopeTable::rotate_row_back);
-        let dx = grow(&mut scratch.dx, tokens * hidden);
-        if !last {
-            multiply_back(&weights.qkv, d_qkv, &mut scratch.operand, dx);
-        }
         let parts = [
             (Projection::Q, 0),
             (Projection::K, query),
             (Projection::V, query + key_value),
         ];
+        self.unscale(block, &parts, (&mut *d_qkv, width), gradients);
+        let dx = grow(&mut scratch.dx, tokens * hidden);
+        if !last {
+            multiply_back(&weights.qkv, d_qkv, &mut scratch.operand, dx);
+        }
         if self.has(block.layer, &parts) {
             let x = grow(&mut scratch.x, tokens * hidden);
             normalise(h, norm, eps, x);

@@ -25,6 +25,8 @@ pub struct SiteShape {
     pub rank: usize,
     /// Whether inputs of the adapter are dropped in training.
     pub dropout: bool,
+    /// Whether a magnitude scales its outputs (`DoRA`).
+    pub magnitude: bool,
 }
 
 /// A batch, without its tokens.
@@ -65,7 +67,7 @@ impl TrainingMemory {
 ///
 /// # std::env::set_current_dir("../..")?;
 /// let checkpoint = Checkpoint::open(&ModelSource::parse("fixtures/tiny-model")?.resolve()?)?;
-/// let sites = [SiteShape { layer: 0, projection: Projection::V, rank: 2, dropout: false }];
+/// let sites = [SiteShape { layer: 0, projection: Projection::V, rank: 2, dropout: false, magnitude: false }];
 /// let cost = TrainingCost::new(checkpoint.config(), TrainingOptions::default(), &sites);
 /// let batch = BatchShape { tokens: 200, supervised: 50, attended: 20_100 };
 /// assert!(cost.memory(batch).total() > cost.memory(BatchShape::default()).total());
@@ -121,7 +123,7 @@ impl<'a> TrainingCost<'a> {
             weights: (self.weights() + self.embedding_apart()) * self.weight,
             activations: batch.tokens * each,
             logits: self.logits(batch.supervised.min(CHUNK)),
-            adapter: (1 + ADAPTER_COPIES) * self.adapter_parameters() * F32,
+            adapter: (1 + ADAPTER_COPIES) * self.adapter_parameters() * F32 + self.row_squares(),
         }
     }
 
@@ -130,7 +132,7 @@ impl<'a> TrainingCost<'a> {
     /// Frozen weights are met twice (`Y` and `dX`; they have no gradient of their own), the head only by supervised
     /// tokens. An adapter has six products, attention two forward and five backward. The walk back ends with the block of
     /// the lowest adapter, which counts as a whole. With [`Checkpointing::Block`] the blocks that are walked through are run
-    /// forward twice. Norms, activations and softmax are not counted.
+    /// forward twice. Norms, activations, softmax and what magnitudes scale are not counted.
     pub fn gradient_flops(&self, batch: BatchShape) -> f64 {
         let Some(lowest) = self.sites.iter().map(|site| site.layer).min() else {
             return self.loss_flops(batch);
@@ -141,7 +143,7 @@ impl<'a> TrainingCost<'a> {
             let linear = 2.0 * batch.tokens as f64 * self.block_parameters() as f64;
             walked * (linear + 2.0 * products * self.attention(batch))
         };
-        let adapters = 2.0 * batch.tokens as f64 * self.adapter_parameters() as f64;
+        let adapters = 2.0 * batch.tokens as f64 * self.factors() as f64;
         let forward_again = match self.checkpointing {
             Checkpointing::None => 0.0,
             Checkpointing::Block => frozen(2.0) + adapters,
@@ -157,7 +159,7 @@ impl<'a> TrainingCost<'a> {
 
     /// One pass through all blocks.
     fn blocks_flops(&self, batch: BatchShape) -> f64 {
-        let parameters = self.block_parameters() + self.adapter_parameters();
+        let parameters = self.block_parameters() + self.factors();
         2.0 * batch.tokens as f64 * parameters as f64 + 4.0 * self.attention(batch)
     }
 
@@ -183,12 +185,28 @@ impl<'a> TrainingCost<'a> {
         self.config.vocab_size * self.config.hidden_size
     }
 
-    fn adapter_parameters(&self) -> usize {
+    /// Numbers in `A` and `B`.
+    fn factors(&self) -> usize {
         let of_site = |site: &SiteShape| {
             let (out, inputs) = site.projection.dims(self.config);
             site.rank * (out + inputs)
         };
         self.sites.iter().map(of_site).sum()
+    }
+
+    /// Numbers in magnitudes.
+    fn magnitudes(&self) -> usize {
+        let with = self.sites.iter().filter(|site| site.magnitude);
+        with.map(|site| site.projection.dims(self.config).0).sum()
+    }
+
+    fn adapter_parameters(&self) -> usize {
+        self.factors() + self.magnitudes()
+    }
+
+    /// Bytes of the squared norms of weights beside which there is a magnitude (`weights::Place`).
+    fn row_squares(&self) -> usize {
+        self.magnitudes() * size_of::<f64>()
     }
 
     /// Weights that are multiplied with.
@@ -211,10 +229,11 @@ impl<'a> TrainingCost<'a> {
         let qkv = query + 2 * self.config.key_value_width();
         let heads = self.config.num_attention_heads;
         let block = (qkv + query + heads + self.config.hidden_size) * F32 + 2 * ffn * self.input;
-        // An adapter keeps which inputs were dropped, a byte for each, and `U`.
+        // An adapter keeps which inputs were dropped, a byte for each, `U`, and what its magnitude scales.
         let of_site = |site: &SiteShape| {
-            let (_, inputs) = site.projection.dims(self.config);
-            site.rank * F32 + if site.dropout { inputs } else { 0 }
+            let (out, inputs) = site.projection.dims(self.config);
+            let unscaled = if site.magnitude { out * F32 } else { 0 };
+            site.rank * F32 + unscaled + if site.dropout { inputs } else { 0 }
         };
         let mut of_layer = vec![0; self.config.num_hidden_layers];
         for site in self.sites {
@@ -242,7 +261,18 @@ impl<'a> TrainingCost<'a> {
         };
         // Inputs formed again (O's are kept), and inputs with what is dropped.
         let formed = of(&|site| site.projection != Projection::O);
-        forward + backward + formed + 2 * of(&|site| site.dropout)
+        forward + backward + formed + 2 * of(&|site| site.dropout) + self.unscaled_stream()
+    }
+
+    /// A gradient of the residual stream's size, where a magnitude scales what is added to the stream.
+    fn unscaled_stream(&self) -> usize {
+        let to_stream = |p: Projection| matches!(p, Projection::O | Projection::Down);
+        let mut sites = self.sites.iter();
+        if sites.any(|site| site.magnitude && to_stream(site.projection)) {
+            self.config.hidden_size * F32
+        } else {
+            0
+        }
     }
 
     /// Where gate and up are kept rounded, they are first formed in f32.

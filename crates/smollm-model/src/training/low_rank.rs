@@ -8,8 +8,10 @@
 
 use rayon::prelude::*;
 
+use super::magnitude::Scales;
 use super::rows::{TASK_ROWS, add_row};
 use super::{SiteGradients, TrainingSite};
+use crate::Projection;
 use crate::buffer::grow;
 use crate::ops::gemm::{self, Dims, Strided, Threads, Write};
 use crate::ops::{Dropout, Mask};
@@ -20,15 +22,20 @@ use crate::simd::{Kernel, Simd, dispatch};
 pub(super) struct LowRankSite<'a> {
     /// Its place among the sites of the call.
     index: usize,
-    rank: usize,
+    pub(super) projection: Projection,
+    pub(super) rank: usize,
     inputs: usize,
-    outputs: usize,
+    pub(super) outputs: usize,
     scale: f32,
     pub(super) dropout: f32,
     /// `[rank, in]`
-    a: &'a [f32],
+    pub(super) a: &'a [f32],
     /// `s · Bᵀ`, `[rank, out]`
-    b: Vec<f32>,
+    pub(super) b: Vec<f32>,
+    /// `[out]`
+    pub(super) magnitude: Option<&'a [f32]>,
+    /// What follows from it and the weights.
+    pub(super) scales: Option<Scales>,
 }
 
 /// What an adapter's backward pass needs of its forward pass.
@@ -37,12 +44,15 @@ pub(super) struct SavedSite {
     mask: Mask,
     /// `[tokens, rank]`
     u: Vec<f32>,
+    /// Outputs before they are scaled, `[tokens, out]`, where a magnitude does that.
+    z: Vec<f32>,
 }
 
 #[cfg(test)]
 impl SavedSite {
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.u.as_slice()) + self.mask.bytes()
+        let floats = size_of_val(self.u.as_slice()) + size_of_val(self.z.as_slice());
+        floats + self.mask.bytes()
     }
 }
 
@@ -64,6 +74,7 @@ impl<'a> LowRankSite<'a> {
         let column = |r: usize| site.b.iter().skip(r).step_by(rank).map(move |b| scale * b);
         Self {
             index,
+            projection: site.projection,
             rank,
             inputs: site.a.len() / rank,
             outputs: site.b.len() / rank,
@@ -71,10 +82,13 @@ impl<'a> LowRankSite<'a> {
             dropout: site.dropout,
             a: site.a,
             b: (0..rank).flat_map(column).collect(),
+            magnitude: site.magnitude,
+            scales: None,
         }
     }
 
-    /// `y += s · D(x) Aᵀ Bᵀ` for `x: [tokens, in]` and columns `y` of rows `stride` apart.
+    /// `y += s · D(x) Aᵀ Bᵀ` for `x: [tokens, in]` and columns `y` of rows `stride` apart; then `y ← c ∘ y` with a
+    /// magnitude.
     pub(super) fn forward(
         &self,
         x: &[f32],
@@ -109,12 +123,28 @@ impl<'a> LowRankSite<'a> {
             dims,
             Strided::rows(u, rank),
             (&self.b, self.outputs),
-            (y, stride),
+            (&mut *y, stride),
             Write::Add,
         );
+        if let Some(scales) = &self.scales {
+            scales.forward((y, stride), &mut saved.z);
+        }
     }
 
-    /// Adds the gradients of `A`, `B` and, where wanted, `x` to what stands there, from `dy`.
+    /// With a magnitude: turns `dy` into the gradient of what it scales, where it stands, and adds the magnitude's own.
+    pub(super) fn scale_gradient(
+        &self,
+        dy: (&mut [f32], usize),
+        saved: &SavedSite,
+        gradients: &mut [SiteGradients],
+    ) {
+        if let Some(scales) = &self.scales {
+            scales.backward(dy, &saved.z, &mut gradients[self.index].magnitude);
+        }
+    }
+
+    /// Adds the gradients of `A`, `B` and, where wanted, `x` to what stands there, from `dy` (with a magnitude, what
+    /// [`LowRankSite::scale_gradient`] made of it).
     pub(super) fn backward(
         &self,
         x: &[f32],

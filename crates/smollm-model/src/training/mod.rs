@@ -8,6 +8,8 @@
 //! - **A block keeps what its backward pass cannot form again cheaply**: its input, rotated queries, keys and values,
 //!   attention's output and log-sum-exp, gate and up. Norms, activations and probabilities are computed again. With
 //!   [`Checkpointing::Block`] only the input is kept.
+//! - **Norms of rows without rows** ([`DoRA`'s magnitudes](TrainingSite::magnitude)): they follow from products with as
+//!   many inputs as an adapter's rank, once a call.
 //! - **No gradient that nobody asked for**: only adapters have one, and the walk back ends at the lowest of them.
 //! - **Memory is kept** from call to call: no page is touched for the first time twice.
 //!
@@ -24,6 +26,7 @@ mod cost;
 mod forward;
 mod loss;
 mod low_rank;
+mod magnitude;
 mod products;
 mod rows;
 mod sites;
@@ -98,7 +101,7 @@ pub struct TrainingBatch<'a> {
 /// let mut model = TrainingLlama::load(&Checkpoint::open(&files)?, TrainingOptions::default())?;
 /// let (out, inputs) = Projection::V.dims(model.config());
 /// let (a, b) = (vec![0.1; 2 * inputs], vec![0.0; out * 2]);
-/// let site = TrainingSite { layer: 1, projection: Projection::V, rank: 2, scale: 1.0, dropout: 0.0, a: &a, b: &b };
+/// let site = TrainingSite { layer: 1, projection: Projection::V, rank: 2, scale: 1.0, dropout: 0.0, a: &a, b: &b, magnitude: None };
 /// let batch = TrainingBatch { sequences: &Ragged::new(&[[1, 327, 201]])?, rows: &[1], targets: &[201] };
 /// let mut gradients = vec![SiteGradients::zeros(&site)];
 /// let nll = model.gradients(batch, &[site], 7, 1.0, &mut gradients)?;
@@ -192,8 +195,9 @@ impl TrainingLlama {
         sites: &[TrainingSite<'_>],
     ) -> Result<f64, ModelError> {
         self.check(batch)?;
-        let prepared = Prepared::new(&self.weights.config, sites)?;
+        let mut prepared = Prepared::new(&self.weights.config, sites)?;
         Ok(self.in_pool(|weights, checkpointing, memory| {
+            prepared.measure(weights);
             let pass = pass(weights, batch, &prepared, None);
             memory.forward(&pass, checkpointing, false);
             memory.loss(&pass, batch, None)
@@ -216,9 +220,10 @@ impl TrainingLlama {
         gradients: &mut [SiteGradients],
     ) -> Result<f64, ModelError> {
         self.check(batch)?;
-        let prepared = Prepared::new(&self.weights.config, sites)?;
+        let mut prepared = Prepared::new(&self.weights.config, sites)?;
         sites::check_gradients(sites, gradients)?;
         Ok(self.in_pool(|weights, checkpointing, memory| {
+            prepared.measure(weights);
             let pass = pass(weights, batch, &prepared, Some(dropout_seed));
             memory.forward(&pass, checkpointing, true);
             let Some(lowest) = prepared.lowest() else {

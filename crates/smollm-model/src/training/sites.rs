@@ -3,6 +3,8 @@
 use rayon::prelude::*;
 
 use super::low_rank::LowRankSite;
+use super::magnitude::measure;
+use super::weights::Weights;
 use crate::{ModelConfig, ModelError, Projection};
 
 /// One update `scale · B A` beside a frozen projection, as it stands now.
@@ -22,6 +24,8 @@ pub struct TrainingSite<'a> {
     pub a: &'a [f32],
     /// `[out, rank]`, row by row.
     pub b: &'a [f32],
+    /// `DoRA`'s `m`, `[out]`: the projection is then `m ∘ (W + scale · B A) / n`, `n` the norms of that matrix's rows.
+    pub magnitude: Option<&'a [f32]>,
 }
 
 /// Sums of gradients of one site.
@@ -31,6 +35,8 @@ pub struct SiteGradients {
     pub a: Vec<f32>,
     /// `dB`, `[out, rank]`.
     pub b: Vec<f32>,
+    /// `dm`, `[out]`; empty for a site without a magnitude.
+    pub magnitude: Vec<f32>,
 }
 
 impl SiteGradients {
@@ -39,6 +45,7 @@ impl SiteGradients {
         Self {
             a: vec![0.0; site.a.len()],
             b: vec![0.0; site.b.len()],
+            magnitude: vec![0.0; site.magnitude.map_or(0, <[f32]>::len)],
         }
     }
 }
@@ -105,6 +112,23 @@ impl<'a> Prepared<'a> {
         Ok(Self { layers, lowest })
     }
 
+    /// Computes what scales the outputs of sites with a magnitude, from the weights and the sites as they stand.
+    pub(super) fn measure(&mut self, weights: &Weights) {
+        self.layers
+            .par_iter_mut()
+            .zip(&weights.layers)
+            .for_each(|(sites, block)| {
+                let [q, k, v, o, gate, up, down] = sites.each_mut().map(Option::as_mut);
+                for group in [vec![q, k, v], vec![o], vec![gate, up], vec![down]] {
+                    let with_magnitude = group.into_iter().flatten().filter_map(|site| {
+                        site.magnitude?;
+                        Some((block.place(site.projection, &weights.config), site))
+                    });
+                    measure(&mut with_magnitude.collect::<Vec<_>>());
+                }
+            });
+    }
+
     /// The adapter of a projection.
     pub(super) fn get(&self, layer: usize, projection: Projection) -> Option<&LowRankSite<'a>> {
         self.layers[layer][projection as usize].as_ref()
@@ -120,22 +144,24 @@ fn check_site(config: &ModelConfig, site: &TrainingSite<'_>) -> Result<(), Model
     let (out, inputs) = site.projection.dims(config);
     let fits = site.rank > 0
         && Some(site.a.len()) == site.rank.checked_mul(inputs)
-        && Some(site.b.len()) == site.rank.checked_mul(out);
+        && Some(site.b.len()) == site.rank.checked_mul(out)
+        && site.magnitude.is_none_or(|m| m.len() == out);
     if fits && site.layer < config.num_hidden_layers {
         return Ok(());
     }
     Err(ModelError::Argument {
         what: "an adapter",
         found: format!(
-            "A of {} values and B of {}, rank {}, for {} of layer {}",
+            "A of {} values, B of {} and a magnitude of {}, rank {}, for {} of layer {}",
             site.a.len(),
             site.b.len(),
+            site.magnitude.map_or(0, <[f32]>::len),
             site.rank,
             site.projection.name(),
             site.layer
         ),
         expected: format!(
-            "[r, {inputs}] and [{out}, r] in one of {} layers",
+            "[r, {inputs}], [{out}, r] and [{out}] or none, in one of {} layers",
             config.num_hidden_layers
         ),
     })
@@ -148,7 +174,9 @@ pub(super) fn check_gradients(
     gradients: &[SiteGradients],
 ) -> Result<(), ModelError> {
     let fits = |(site, to): (&TrainingSite<'_>, &SiteGradients)| {
-        site.a.len() == to.a.len() && site.b.len() == to.b.len()
+        let magnitude = site.magnitude.map_or(0, <[f32]>::len);
+        let found = [to.a.len(), to.b.len(), to.magnitude.len()];
+        found == [site.a.len(), site.b.len(), magnitude]
     };
     if sites.len() == gradients.len() && sites.iter().zip(gradients).all(fits) {
         return Ok(());

@@ -1,9 +1,12 @@
 //! A model's weights, packed for training.
 
+use std::sync::OnceLock;
+
 use candle_core::DType;
 use cpu_gemm::{Arithmetic, Format, OperandKind, PackedMatrix};
 use rayon::prelude::*;
 
+use crate::ops::row_squares;
 use crate::{Checkpoint, ModelConfig, ModelError, Projection};
 
 /// The weights of one block.
@@ -17,6 +20,27 @@ pub(super) struct Block {
     /// Outputs `gate | up`.
     pub(super) gate_up: PackedMatrix,
     pub(super) down: PackedMatrix,
+    /// Of each of these four, in this order, when they are first asked for.
+    squares: [OnceLock<Vec<f64>>; 4],
+}
+
+/// Where the weight of one projection stands: some rows of a packed matrix.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) matrix: &'a PackedMatrix,
+    /// Its first row, a column of what the matrix gives.
+    pub(super) column: usize,
+    squares: &'a OnceLock<Vec<f64>>,
+}
+
+impl<'a> Place<'a> {
+    /// Squared norms of all rows of the matrix, as it is packed; computed once. Tasks that run side by side must ask for
+    /// different matrices: one that waits for another's result may be what that one waits for.
+    pub(super) fn squares(&self) -> &'a [f64] {
+        let matrix = self.matrix;
+        self.squares
+            .get_or_init(|| row_squares(matrix.n(), matrix.k(), None, &|j, row| matrix.row(j, row)))
+    }
 }
 
 /// All of them.
@@ -78,6 +102,26 @@ impl Weights {
 }
 
 impl Block {
+    /// Where a projection's weight is.
+    pub(super) fn place(&self, projection: Projection, config: &ModelConfig) -> Place<'_> {
+        let (query, key_value) = (config.query_width(), config.key_value_width());
+        let (matrix, number, column) = match projection {
+            Projection::Q => (&self.qkv, 0, 0),
+            Projection::K => (&self.qkv, 0, query),
+            Projection::V => (&self.qkv, 0, query + key_value),
+            Projection::O => (&self.o, 1, 0),
+            Projection::Gate => (&self.gate_up, 2, 0),
+            Projection::Up => (&self.gate_up, 2, config.intermediate_size),
+            Projection::Down => (&self.down, 3, 0),
+        };
+        let squares = &self.squares[number];
+        Place {
+            matrix,
+            column,
+            squares,
+        }
+    }
+
     fn load(ck: &Checkpoint, layer: usize, format: Format) -> Result<Self, ModelError> {
         let config = ck.config();
         let linear = |projections: &[Projection]| {
@@ -99,6 +143,7 @@ impl Block {
             o: linear(&[Projection::O])?,
             gate_up: linear(&[Projection::Gate, Projection::Up])?,
             down: linear(&[Projection::Down])?,
+            squares: Default::default(),
         })
     }
 }

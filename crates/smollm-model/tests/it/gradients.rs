@@ -33,6 +33,8 @@ fn attach(model: &mut Llama, dropout: f32) -> Vec<(String, Var)> {
                 b: b.as_tensor().clone(),
                 scale: 1.5,
                 dropout,
+                // Its gradient takes norms for constants, which a finite difference does not.
+                magnitude: None,
             });
             vars.push((format!("{layer}.{}.A", projection.name()), a));
             vars.push((format!("{layer}.{}.B", projection.name()), b));

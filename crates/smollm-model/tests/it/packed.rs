@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 
 use candle_core::Tensor;
 use smollm_model::{
-    Checkpoint, Completion, Decoder, Engine, EngineLimits, Event, GenerationConfig, KvType,
+    Checkpoint, Completion, Decoder, Engine, EngineLimits, Event, GenerationConfig, KvType, Llama,
     LowRank, ModelError, ModelSource, PackedCache, PackedLlama, PackedOptions, Phase, Projection,
-    Ragged, Request, Sampling, Segment, WeightFormat, generate,
+    Ragged, Request, Sampling, Segment, WeightFormat, generate, ops::row_norms,
 };
 
 use crate::{golden, ids, tiny};
@@ -40,13 +40,22 @@ fn prompts() -> Vec<Vec<u32>> {
 
 /// Logits after each prompt, fed in pieces of `piece` tokens.
 fn logits(model: &mut PackedLlama, prompt: &[u32], piece: usize) -> Vec<f32> {
+    adapted_logits(model, None, prompt, piece)
+}
+
+fn adapted_logits(
+    model: &mut PackedLlama,
+    adapter: Option<usize>,
+    prompt: &[u32],
+    piece: usize,
+) -> Vec<f32> {
     let mut cache = PackedCache::default();
     let mut last = Vec::new();
     for ids in prompt.chunks(piece) {
         let segment = Segment {
             ids,
             cache: &mut cache,
-            adapter: None,
+            adapter,
             phase: Phase::Prompt,
             logits: true,
         };
@@ -57,7 +66,10 @@ fn logits(model: &mut PackedLlama, prompt: &[u32], piece: usize) -> Vec<f32> {
 }
 
 fn reference(prompt: &[u32]) -> Vec<f32> {
-    let model = tiny();
+    reference_logits(&tiny(), prompt)
+}
+
+fn reference_logits(model: &Llama, prompt: &[u32]) -> Vec<f32> {
     let batch = Ragged::new(&[prompt]).unwrap();
     let hidden = model.hidden(&batch, smollm_model::Mode::Eval).unwrap();
     let last = hidden.narrow(0, prompt.len() - 1, 1).unwrap();
@@ -204,7 +216,18 @@ fn greedy_answers_in_f32_are_the_references() {
     assert_eq!(ids(&found), ids(&wanted));
 }
 
-/// A small update of every projection.
+/// A magnitude that is a tenth to two times a row's norm.
+fn magnitude(model: &Llama, (layer, projection): (usize, Projection)) -> Tensor {
+    let norms = row_norms(&model.linear(layer, projection).weight).unwrap();
+    let norms = norms.to_vec1::<f32>().unwrap();
+    let scaled = norms.iter().enumerate();
+    let scaled: Vec<f32> = scaled
+        .map(|(i, norm)| norm * (0.1 + (i % 20) as f32 * 0.1))
+        .collect();
+    Tensor::new(scaled, model.device()).unwrap()
+}
+
+/// A small update of every projection; with a magnitude for odd seeds.
 fn updates(seed: usize) -> Vec<(usize, Projection, LowRank)> {
     let model = tiny();
     let config = model.config();
@@ -223,6 +246,7 @@ fn updates(seed: usize) -> Vec<(usize, Projection, LowRank)> {
                 b: matrix(out, 4),
                 scale: 2.0,
                 dropout: 0.0,
+                magnitude: (seed % 2 == 1).then(|| magnitude(&model, (layer, projection))),
             };
             (layer, projection, update)
         })
@@ -280,10 +304,50 @@ fn adapters_side_by_side_equal_each_alone() {
     }
 }
 
+/// Beside weights of every format, against the reference with the same weights, widened.
+#[test]
+fn magnitudes_scale_as_the_reference_does() {
+    let plain = updates(1).into_iter().map(|(layer, projection, update)| {
+        let magnitude = None;
+        (
+            layer,
+            projection,
+            LowRank {
+                magnitude,
+                ..update
+            },
+        )
+    });
+    // The updates are large, so roundings to bf16 count for more than without them.
+    let tolerances = [1.5e-2, 3e-6, 1.5e-2, 3e-2];
+    for (format, tolerance) in FORMATS.into_iter().zip(tolerances) {
+        let mut model = packed("tiny-model", format, 2);
+        let numbers = [
+            model.add_adapter(updates(1)).unwrap(),
+            model.add_adapter(plain.clone()).unwrap(),
+        ];
+        let mut reference = tiny();
+        for (layer, projection, update) in updates(1) {
+            reference.linear_mut(layer, projection).low_rank = Some(update);
+        }
+        for prompt in prompts() {
+            let wanted = reference_logits(&reference, &prompt);
+            let [found, without] =
+                numbers.map(|n| adapted_logits(&mut model, Some(n), &prompt, usize::MAX));
+            let off = error(&found, &wanted);
+            assert!(off < tolerance, "{format:?}: {off:e}");
+            let in_pieces = adapted_logits(&mut model, Some(numbers[0]), &prompt, 7);
+            assert_eq!(in_pieces, found, "{format:?}");
+            // The magnitudes do matter.
+            assert!(error(&without, &wanted) > 0.1, "{format:?}");
+        }
+    }
+}
+
 #[test]
 fn logits_that_are_not_finite_are_an_error() {
     let mut model = packed("tiny-model", WeightFormat::F32, 1);
-    let endless = updates(1).into_iter().map(|(layer, projection, update)| {
+    let endless = updates(2).into_iter().map(|(layer, projection, update)| {
         let update = LowRank {
             scale: f64::from(f32::MAX),
             ..update
@@ -310,6 +374,10 @@ fn what_does_not_fit_is_refused() {
     let mut wrong = updates(1);
     wrong[0].0 = 99;
     assert!(model.add_adapter(wrong).is_err());
+    let mut short = updates(1);
+    short[0].2.magnitude = Some(Tensor::new(&[1f32, 2.0], tiny().device()).unwrap());
+    let error = model.add_adapter(short).unwrap_err().to_string();
+    assert!(error.contains("magnitude [2]"), "{error}");
     let mut cache = PackedCache::default();
     let vocab = model.config().vocab_size as u32;
     let cases: [(&[u32], Option<usize>); 3] = [(&[], None), (&[vocab], None), (&[1], Some(0))];

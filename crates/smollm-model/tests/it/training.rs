@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Var};
 use smollm_model::{
     Checkpoint, Checkpointing, Llama, LowRank, Mode, ModelFiles, Projection, Ragged, SiteGradients,
-    TrainingBatch, TrainingLlama, TrainingOptions, TrainingSite,
+    TrainingBatch, TrainingLlama, TrainingOptions, TrainingSite, ops::row_norms,
 };
 
 use crate::{fixtures, open};
@@ -36,6 +36,8 @@ struct Pair {
     projection: Projection,
     a: Vec<f32>,
     b: Vec<f32>,
+    /// `DoRA`'s, where the case has one.
+    magnitude: Option<Vec<f32>>,
 }
 
 /// What is trained on, and which projections carry adapters.
@@ -71,6 +73,7 @@ impl Case {
                 projection,
                 a: values(rank * inputs, key, 0.1),
                 b: values(out * rank, key + 1, 0.05),
+                magnitude: None,
             }
         };
         Self {
@@ -81,6 +84,19 @@ impl Case {
             dropout,
             pairs: places.iter().map(pair).collect(),
         }
+    }
+
+    /// The same with magnitudes, from half to one and a half times the norms of the weights' rows.
+    fn with_magnitudes(mut self) -> Self {
+        let model = open(&files(), DType::F32);
+        for pair in &mut self.pairs {
+            let weight = &model.linear(pair.layer, pair.projection).weight;
+            let norms = row_norms(weight).unwrap().to_vec1::<f32>().unwrap();
+            let scaled = norms.iter().enumerate();
+            let scaled = scaled.map(|(i, norm)| norm * (1.0 + 0.5 * (i as f32 * 0.7).sin()));
+            pair.magnitude = Some(scaled.collect());
+        }
+        self
     }
 
     fn sites(&self) -> Vec<TrainingSite<'_>> {
@@ -94,6 +110,7 @@ impl Case {
                 dropout: self.dropout,
                 a: &pair.a,
                 b: &pair.b,
+                magnitude: pair.magnitude.as_deref(),
             });
         }
         sites
@@ -118,7 +135,7 @@ impl Case {
     /// The same from the differentiable model.
     fn reference(&self, dtype: DType) -> (f64, Vec<SiteGradients>) {
         let mut model = open(&files(), dtype);
-        let vars: Vec<(Var, Var)> = self
+        let vars: Vec<(Var, Var, Option<Var>)> = self
             .pairs
             .iter()
             .map(|p| self.attach(&mut model, p))
@@ -131,14 +148,16 @@ impl Case {
             let gradient = grads.get(var).unwrap().flatten_all().unwrap();
             gradient.to_vec1::<f32>().unwrap()
         };
-        let gradients = vars
-            .iter()
-            .map(|(a, b)| SiteGradients { a: of(a), b: of(b) });
+        let gradients = vars.iter().map(|(a, b, m)| SiteGradients {
+            a: of(a),
+            b: of(b),
+            magnitude: m.as_ref().map_or_else(Vec::new, of),
+        });
         let gradients = gradients.collect();
         (f64::from(nll.to_scalar::<f32>().unwrap()), gradients)
     }
 
-    fn attach(&self, model: &mut Llama, pair: &Pair) -> (Var, Var) {
+    fn attach(&self, model: &mut Llama, pair: &Pair) -> (Var, Var, Option<Var>) {
         let (out, inputs) = pair.projection.dims(model.config());
         let var = |values: &[f32], shape: (usize, usize)| {
             Var::from_vec(values.to_vec(), shape, &Device::Cpu).unwrap()
@@ -147,13 +166,16 @@ impl Case {
             var(&pair.a, (self.rank, inputs)),
             var(&pair.b, (out, self.rank)),
         );
+        let magnitude = pair.magnitude.as_ref();
+        let magnitude = magnitude.map(|m| Var::from_vec(m.clone(), m.len(), &Device::Cpu).unwrap());
         model.linear_mut(pair.layer, pair.projection).low_rank = Some(LowRank {
             a: a.as_tensor().clone(),
             b: b.as_tensor().clone(),
             scale: 1.5,
             dropout: self.dropout,
+            magnitude: magnitude.as_ref().map(|m| m.as_tensor().clone()),
         });
-        (a, b)
+        (a, b, magnitude)
     }
 }
 
@@ -201,6 +223,13 @@ fn each(
         };
         check(&name("A"), &found.a, &expected.a);
         check(&name("B"), &found.b, &expected.b);
+        if let Some(m) = &pair.magnitude {
+            assert_eq!(
+                [found.magnitude.len(), expected.magnitude.len()],
+                [m.len(); 2]
+            );
+            check(&name("m"), &found.magnitude, &expected.magnitude);
+        }
     }
 }
 
@@ -249,15 +278,48 @@ fn any_lowest_adapter_matches_autograd() {
 }
 
 #[test]
+fn magnitudes_match_autograd() {
+    check_f32(&Case::new(&[70, 1, 17, 130], &everywhere(), 4, 0.0).with_magnitudes());
+    check_f32(&Case::new(&[33, 60], &everywhere(), 3, 0.2).with_magnitudes());
+    // The walk back ends in any part of a block.
+    for projection in Projection::ALL {
+        let case = Case::new(&[9, 20], &[(1, projection)], 2, 0.1);
+        check_f32(&case.with_magnitudes());
+    }
+}
+
+/// A row that is zero, adapter included, has no norm: it gives zero and learns nothing.
+#[test]
+fn a_magnitude_beside_a_row_of_zeros_is_no_error() {
+    let mut case = Case::new(&[9], &[(0, Projection::V)], 2, 0.0).with_magnitudes();
+    let mut model = load(f32s());
+    let inputs = model.config().hidden_size;
+    // B A takes the first row away: a rank of one is enough for one row.
+    let reference = open(&files(), DType::F32);
+    let weight = &reference.linear(0, Projection::V).weight;
+    let row = weight.get(0).unwrap().to_vec1::<f32>().unwrap();
+    case.pairs[0].a[..inputs].copy_from_slice(&row);
+    case.pairs[0].b[..2].copy_from_slice(&[-1.0 / 1.5, 0.0]);
+    let (nll, gradients) = case.packed(&mut model);
+    assert!(nll.is_finite());
+    let all = [&gradients[0].a, &gradients[0].b, &gradients[0].magnitude];
+    assert!(all.into_iter().flatten().all(|g| g.is_finite()));
+}
+
+#[test]
 fn bf16_points_where_autograd_points() {
-    let case = Case::new(&[70, 5, 130], &everywhere(), 4, 0.1);
+    bf16_points_alike(&Case::new(&[70, 5, 130], &everywhere(), 4, 0.1));
+    bf16_points_alike(&Case::new(&[70, 5, 130], &everywhere(), 4, 0.1).with_magnitudes());
+}
+
+fn bf16_points_alike(case: &Case) {
     let (nll, gradients) = case.packed(&mut load(bf16s()));
     let (expected_nll, expected) = case.reference(DType::BF16);
     assert!(
         (nll / expected_nll - 1.0).abs() < 1e-3,
         "{nll} {expected_nll}"
     );
-    each(&case, &gradients, &expected, |name, found, expected| {
+    each(case, &gradients, &expected, |name, found, expected| {
         let cosine = cosine(found, expected);
         assert!(cosine > 0.999, "{name}: {cosine}");
     });
@@ -265,8 +327,16 @@ fn bf16_points_where_autograd_points() {
 
 #[test]
 fn threads_reruns_and_checkpointing_change_no_bit() {
-    for base in [f32s(), bf16s()] {
-        let case = Case::new(&[70, 1, 17, 130], &everywhere(), 4, 0.1);
+    for (base, magnitudes) in [
+        (f32s(), false),
+        (bf16s(), false),
+        (f32s(), true),
+        (bf16s(), true),
+    ] {
+        let mut case = Case::new(&[70, 1, 17, 130], &everywhere(), 4, 0.1);
+        if magnitudes {
+            case = case.with_magnitudes();
+        }
         let with = |threads, checkpointing| TrainingOptions {
             threads,
             checkpointing,
@@ -294,7 +364,7 @@ fn threads_reruns_and_checkpointing_change_no_bit() {
 
 #[test]
 fn gradients_are_added_and_evaluation_drops_nothing() {
-    let case = Case::new(&[20, 12], &everywhere(), 4, 0.3);
+    let case = Case::new(&[20, 12], &everywhere(), 4, 0.3).with_magnitudes();
     let mut model = load(f32s());
     let (once, sites) = (case.packed(&mut model).1, case.sites());
     let mut twice = once.clone();
@@ -353,6 +423,11 @@ fn what_does_not_fit_is_refused() {
         ..sites[0]
     };
     assert!(message(batch, &[thin]).contains("rank 1"));
+    let short = TrainingSite {
+        magnitude: Some(&[1.0, 2.0]),
+        ..sites[0]
+    };
+    assert!(message(batch, &[short]).contains("a magnitude of 2"));
     assert!(message(batch, &[sites[0], sites[0]]).contains("twice"));
     assert!(message(batch, &[]).contains("gradients to add to"));
 }

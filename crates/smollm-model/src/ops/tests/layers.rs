@@ -47,6 +47,35 @@ fn low_rank_linear_matches_its_formula() {
 }
 
 #[test]
+fn a_magnitude_scales_rows_of_constant_norm() {
+    for (m, n, k, r) in [(1, 5, 3, 2), (37, 96, 160, 8)] {
+        let (x, weight) = (var(&[m, k], 1), weight(&[n, k], 2));
+        let (a, b, magnitude) = (var(&[r, k], 3), var(&[n, r], 4), var(&[n], 5));
+        let linear = crate::Linear {
+            weight: weight.clone(),
+            low_rank: Some(crate::LowRank {
+                a: a.as_tensor().clone(),
+                b: b.as_tensor().clone(),
+                scale: 2.5,
+                dropout: 0.0,
+                magnitude: Some(magnitude.as_tensor().clone()),
+            }),
+        };
+        let sum = || &weight + (b.matmul(&a)? * 2.5)?;
+        assert_same_gradients(
+            "linear with a magnitude",
+            &[x.clone(), a.clone(), b.clone(), magnitude.clone()],
+            || linear.forward(&x, None),
+            || {
+                let norms = sum()?.detach().sqr()?.sum(1)?.sqrt()?;
+                x.matmul(&sum()?.t()?)?
+                    .broadcast_mul(&(magnitude.as_tensor() / norms)?)
+            },
+        );
+    }
+}
+
+#[test]
 fn dropout_acts_on_the_adapter_alone() {
     let (m, n, k, r) = (19, 24, 48, 4);
     let (x, w) = (var(&[m, k], 1), weight(&[n, k], 2));

@@ -34,7 +34,8 @@ fn what_a_batch_leaves_behind_is_predicted_to_the_byte() {
     };
     for dtype in [DType::F32, DType::BF16] {
         for checkpointing in [Checkpointing::None, Checkpointing::Block] {
-            for dropout in [0.0, 0.5] {
+            for (dropout, with_magnitude) in [(0.0, false), (0.5, false), (0.0, true), (0.5, true)]
+            {
                 let options = TrainingOptions {
                     dtype,
                     checkpointing,
@@ -50,18 +51,20 @@ fn what_a_batch_leaves_behind_is_predicted_to_the_byte() {
                             projection,
                             rank: 3,
                             dropout: dropout > 0.0,
+                            magnitude: with_magnitude,
                         });
                         matrices.push((
                             layer,
                             projection,
                             vec![0.01; 3 * inputs],
                             vec![0.0; 3 * out],
+                            vec![1.0; out],
                         ));
                     }
                 }
                 let sites: Vec<TrainingSite<'_>> = matrices
                     .iter()
-                    .map(|(layer, projection, a, b)| TrainingSite {
+                    .map(|(layer, projection, a, b, m)| TrainingSite {
                         layer: *layer,
                         projection: *projection,
                         rank: 3,
@@ -69,6 +72,7 @@ fn what_a_batch_leaves_behind_is_predicted_to_the_byte() {
                         dropout,
                         a,
                         b,
+                        magnitude: with_magnitude.then_some(m),
                     })
                     .collect();
                 let mut gradients: Vec<_> = sites.iter().map(SiteGradients::zeros).collect();
@@ -87,7 +91,7 @@ fn what_a_batch_leaves_behind_is_predicted_to_the_byte() {
                 assert_eq!(
                     held(&model.memory),
                     expected,
-                    "{dtype:?} {checkpointing:?} {dropout}"
+                    "{dtype:?} {checkpointing:?} {dropout} {with_magnitude}"
                 );
             }
         }
@@ -103,6 +107,7 @@ fn a_batch_costs_what_its_products_do() {
         projection: Projection::Q,
         rank: 2,
         dropout: false,
+        magnitude: false,
     };
     let sites = [site];
     let options = TrainingOptions::default();
