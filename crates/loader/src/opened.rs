@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use chat_prompt::{Date, Prompter};
-use lora::Adapter;
+use lora::{Adapter, LoraConfig, LoraError};
 use smollm_model::{
     Checkpoint, HubOptions, Llama, ModelConfig, ModelError, ModelFiles, ModelSource, TrainingLlama,
     TrainingOptions,
@@ -161,6 +161,19 @@ impl Opened {
             all.extend([lora::CONFIG_FILE, lora::WEIGHTS_FILE].map(|name| dir.join(name)));
         }
         Ok(all)
+    }
+
+    /// A new adapter for the base model, which changes nothing yet; its weights are kept as `dtype` in training.
+    ///
+    /// # Errors
+    /// A config that makes no sense, or (for `DoRA`, which needs them) a weight that cannot be read.
+    pub fn new_adapter(
+        &self,
+        dtype: DType,
+        config: LoraConfig,
+        seed: u64,
+    ) -> Result<Adapter, LoraError> {
+        Adapter::init_beside(&self.checkpoint, dtype, config, seed)
     }
 
     /// Packs the base model's weights for training; adapters are given with each call.

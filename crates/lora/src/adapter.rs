@@ -1,4 +1,4 @@
-//! An adapter: its config and its two matrices for every site.
+//! An adapter: its config and its tensors for every site.
 
 use crate::config::{LoraConfig, MOST_LAYERS, Shape};
 use crate::error::LoraError;
@@ -6,23 +6,28 @@ use crate::names::{Factor, Site};
 use crate::rng::Key;
 use candle_core::{DType, Device, Tensor};
 use smollm_model::ModelConfig;
+use smollm_model::ops::row_norms;
 use std::collections::BTreeMap;
 
-/// The two factors of one update `W + scale * B A`.
+/// The two factors of one update `W + scale * B A`, with `DoRA`'s magnitude where there is one.
 #[derive(Clone, Debug)]
 pub struct Pair {
     /// `A`, `[r, in]`, f32, on the CPU.
     pub a: Tensor,
     /// `B`, `[out, r]`, f32, on the CPU.
     pub b: Tensor,
+    /// `m`, `[out]`, f32, on the CPU; what the config's `use_dora` asks for.
+    pub magnitude: Option<Tensor>,
 }
 
 impl Pair {
-    fn factor(&self, factor: Factor) -> &Tensor {
-        match factor {
-            Factor::A => &self.a,
-            Factor::B => &self.b,
-        }
+    /// The tensors that there are, in the order of their names.
+    pub fn tensors(&self) -> impl Iterator<Item = (Factor, &Tensor)> {
+        let factors = [(Factor::A, &self.a), (Factor::B, &self.b)];
+        let magnitude = self.magnitude.as_ref();
+        factors
+            .into_iter()
+            .chain(magnitude.map(|m| (Factor::Magnitude, m)))
     }
 }
 
@@ -47,8 +52,9 @@ impl Adapter {
     /// A missing or unexpected tensor, a rank that is not the config's.
     pub fn new(config: LoraConfig, pairs: BTreeMap<Site, Pair>) -> Result<Self, LoraError> {
         let config = config.checked()?;
-        let tensors = pairs.into_iter().flat_map(|(site, pair)| {
-            [((site, Factor::A), pair.a), ((site, Factor::B), pair.b)].into_iter()
+        let tensors = pairs.iter().flat_map(|(site, pair)| {
+            let tensors = pair.tensors();
+            tensors.map(|(factor, tensor)| ((*site, factor), tensor.clone()))
         });
         Self::from_tensors(config, tensors)
     }
@@ -58,8 +64,7 @@ impl Adapter {
         config: LoraConfig,
         tensors: impl IntoIterator<Item = ((Site, Factor), Tensor)>,
     ) -> Result<Self, LoraError> {
-        let mut a = BTreeMap::new();
-        let mut b = BTreeMap::new();
+        let (mut a, mut b, mut m) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for ((site, factor), tensor) in tensors {
             if site.layer >= MOST_LAYERS {
                 return Err(LoraError::UnexpectedTensor {
@@ -71,6 +76,7 @@ impl Adapter {
             let of_factor = match factor {
                 Factor::A => &mut a,
                 Factor::B => &mut b,
+                Factor::Magnitude => &mut m,
             };
             let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
             check_rank(shape.rank, site, factor, &tensor)?;
@@ -81,12 +87,13 @@ impl Adapter {
                 });
             }
         }
-        let seen = a.keys().chain(b.keys()).map(|site| site.layer);
+        let seen = a.keys().chain(b.keys()).chain(m.keys());
+        let seen = seen.map(|site| site.layer);
         let named = config.layers_to_transform.iter().flatten().copied();
         let layers = seen.chain(named).max().map_or(1, |last| last + 1);
-        let found = a.len() + b.len();
+        let found = a.len() + b.len() + m.len();
         let shapes = config.sites(layers)?;
-        let expected = 2 * shapes.len();
+        let expected = if config.use_dora { 3 } else { 2 } * shapes.len();
         let mut pairs = BTreeMap::new();
         for (site, _) in &shapes {
             let missing = |factor| LoraError::MissingTensor {
@@ -96,7 +103,11 @@ impl Adapter {
             };
             let a = a.remove(site).ok_or_else(|| missing(Factor::A))?;
             let b = b.remove(site).ok_or_else(|| missing(Factor::B))?;
-            pairs.insert(*site, Pair { a, b });
+            let magnitude = m.remove(site);
+            if config.use_dora && magnitude.is_none() {
+                return Err(missing(Factor::Magnitude));
+            }
+            pairs.insert(*site, Pair { a, b, magnitude });
         }
         Ok(Self {
             config,
@@ -112,8 +123,49 @@ impl Adapter {
     /// values depend on the seed and its own name alone.
     ///
     /// # Errors
-    /// A config that makes no sense.
+    /// A config that makes no sense, or one with `use_dora`: magnitudes follow from weights, see
+    /// [`Adapter::init_beside`].
     pub fn init(model: &ModelConfig, config: LoraConfig, seed: u64) -> Result<Self, LoraError> {
+        if config.use_dora {
+            return Err(LoraError::Field {
+                field: "use_dora",
+                found: "true".into(),
+                expected: "false where a new adapter is made without the base's weights",
+            });
+        }
+        Self::new_pairs(model, config, seed, |_| Ok(None))
+    }
+
+    /// As [`Adapter::init`], beside a base whose weights are kept as `dtype` (F32 or BF16): with
+    /// `use_dora` the magnitudes are the norms of the weights' rows, so that a new adapter changes
+    /// nothing either. Without, no weight is read.
+    ///
+    /// # Errors
+    /// A config that makes no sense, or a weight that cannot be read.
+    pub fn init_beside(
+        base: &smollm_model::Checkpoint,
+        dtype: DType,
+        config: LoraConfig,
+        seed: u64,
+    ) -> Result<Self, LoraError> {
+        let (model, dora) = (base.config(), config.use_dora);
+        Self::new_pairs(model, config, seed, |site| {
+            if !dora {
+                return Ok(None);
+            }
+            let (out, inputs) = site.projection.dims(model);
+            let name = format!("{}.weight", site.path());
+            let weight = base.tensor(&name, &[out, inputs], dtype)?;
+            Ok(Some(row_norms(&weight)?))
+        })
+    }
+
+    fn new_pairs(
+        model: &ModelConfig,
+        config: LoraConfig,
+        seed: u64,
+        magnitude: impl Fn(Site) -> Result<Option<Tensor>, LoraError>,
+    ) -> Result<Self, LoraError> {
         let config = config.checked()?;
         let key = Key::new(seed);
         let mut pairs = BTreeMap::new();
@@ -126,6 +178,7 @@ impl Adapter {
             let pair = Pair {
                 a: Tensor::from_vec(a, (rank, inputs), &Device::Cpu)?,
                 b: Tensor::zeros((out, rank), DType::F32, &Device::Cpu)?,
+                magnitude: magnitude(site)?,
             };
             pairs.insert(site, pair);
         }
@@ -164,16 +217,15 @@ impl Adapter {
         self.layers
     }
 
-    /// Every site with its factors, in a fixed order.
+    /// Every site with its tensors, in a fixed order.
     pub fn pairs(&self) -> impl Iterator<Item = (Site, &Pair)> {
         self.pairs.iter().map(|(site, pair)| (*site, pair))
     }
 
     /// Every tensor under PEFT's name, sorted by name.
     pub fn tensors(&self) -> BTreeMap<String, &Tensor> {
-        let both = [Factor::A, Factor::B];
-        self.pairs()
-            .flat_map(|(site, pair)| both.map(|f| (site.tensor_name(f), pair.factor(f))))
+        let all = self.pairs();
+        all.flat_map(|(site, pair)| pair.tensors().map(move |(f, t)| (site.tensor_name(f), t)))
             .collect()
     }
 
@@ -190,12 +242,16 @@ impl Adapter {
         for (site, pair) in self.pairs() {
             let (out, inputs) = site.projection.dims(model);
             let rank = self.shapes.get(&site).map_or(self.config.r, |s| s.rank);
-            let expected = [(Factor::A, [rank, inputs]), (Factor::B, [out, rank])];
-            for (factor, shape) in expected {
-                if pair.factor(factor).dims() != shape {
+            for (factor, tensor) in pair.tensors() {
+                let shape = match factor {
+                    Factor::A => &[rank, inputs][..],
+                    Factor::B => &[out, rank],
+                    Factor::Magnitude => &[out],
+                };
+                if tensor.dims() != shape {
                     return Err(LoraError::Shape {
                         name: site.tensor_name(factor),
-                        found: pair.factor(factor).dims().to_vec(),
+                        found: tensor.dims().to_vec(),
                         expected: shape.to_vec(),
                         from: "the model's config: this adapter belongs to another model",
                     });
@@ -215,6 +271,12 @@ impl Adapter {
 
 /// Rank and scale that the config gives the site of a tensor.
 fn expected_shape(config: &LoraConfig, site: Site, factor: Factor) -> Result<Shape, LoraError> {
+    if factor == Factor::Magnitude && !config.use_dora {
+        return Err(LoraError::UnexpectedTensor {
+            name: site.tensor_name(factor),
+            why: "it is DoRA's, and the config has no use_dora".into(),
+        });
+    }
     if let Some(shape) = config.at(site)? {
         return Ok(shape);
     }
@@ -233,8 +295,10 @@ fn expected_shape(config: &LoraConfig, site: Site, factor: Factor) -> Result<Sha
 fn check_rank(r: usize, site: Site, factor: Factor, tensor: &Tensor) -> Result<(), LoraError> {
     let expected = match (factor, tensor.dims()) {
         (Factor::A, [rank, _]) | (Factor::B, [_, rank]) if *rank == r => return Ok(()),
+        (Factor::Magnitude, [_]) => return Ok(()),
         (Factor::A, [_, inputs]) => vec![r, *inputs],
         (Factor::B, [out, _]) => vec![*out, r],
+        (Factor::Magnitude, other) => other.iter().take(1).copied().collect(),
         (_, other) => other.iter().take(1).copied().chain([r]).collect(),
     };
     Err(LoraError::Shape {

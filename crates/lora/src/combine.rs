@@ -36,13 +36,18 @@ impl Adapter {
     ///
     /// # Errors
     /// No adapter, a weight that is no number, adapters of different models, ranks that differ with
-    /// [`Combination::Linear`], a rank of 0, a factor that is not finite or that its weight takes
+    /// [`Combination::Linear`], a rank of 0, a `DoRA` adapter, a factor that is not finite or that its weight takes
     /// beyond f32.
     pub fn combine(parts: &[(&Self, f64)], how: Combination) -> Result<Self, LoraError> {
         let combine = |reason: String| LoraError::Combine { reason };
         let Some((first, _)) = parts.first() else {
             return Err(combine("there is no adapter".into()));
         };
+        if parts.iter().any(|(adapter, _)| adapter.config().use_dora) {
+            return Err(LoraError::Dora {
+                action: "combined with others",
+            });
+        }
         if let Some((_, weight)) = parts.iter().find(|(_, weight)| !weight.is_finite()) {
             return Err(combine(format!("a weight is {weight}, expected a number")));
         }
@@ -119,6 +124,7 @@ fn cat(parts: &[Part]) -> Result<Pair, LoraError> {
     Ok(Pair {
         a: Tensor::cat(&a.collect::<Result<Vec<_>, _>>()?, 0)?,
         b: Tensor::cat(&b, 1)?,
+        magnitude: None,
     })
 }
 
@@ -140,5 +146,6 @@ fn linear(site: Site, parts: &[Part]) -> Result<Pair, LoraError> {
         a = (a + scaled(&pair.a, root * weight.signum())?)?;
         b = (b + scaled(&pair.b, root)?)?;
     }
-    Ok(Pair { a, b })
+    let magnitude = None;
+    Ok(Pair { a, b, magnitude })
 }

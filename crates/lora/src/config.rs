@@ -1,7 +1,7 @@
 //! `adapter_config.json`, as PEFT reads and writes it.
 //!
-//! The file has about forty fields. Ten of them are ours to use; most others ask for another
-//! method (`DoRA`, trained biases, other initialisations, …) and change the arithmetic when set.
+//! The file has about forty fields. Eleven of them are ours to use; most others ask for another
+//! method (QA-LoRA, trained biases, other initialisations, …) and change the arithmetic when set.
 //! Reading past one of those would give wrong answers without a sign, so each is an error that names
 //! the field. Fields that we do not know are skipped, as PEFT does: tensors that such a field would
 //! bring along are still caught by the strict check of the weights.
@@ -29,9 +29,9 @@ pub(crate) const MOST_LAYERS: usize = 1 << 12;
 /// let config: LoraConfig = serde_json::from_str(text)?;
 /// assert_eq!(config.scale(), 4.0);
 ///
-/// let dora = r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 32, "target_modules": ["q_proj"], "use_dora": true}"#;
-/// let error = serde_json::from_str::<LoraConfig>(dora).unwrap_err();
-/// assert!(error.to_string().contains("use_dora"));
+/// let other = r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 32, "target_modules": ["q_proj"], "use_qalora": true}"#;
+/// let error = serde_json::from_str::<LoraConfig>(other).unwrap_err();
+/// assert!(error.to_string().contains("use_qalora"));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,8 @@ pub struct LoraConfig {
     pub alpha_pattern: Overrides<f64>,
     /// Scale by `alpha / sqrt(r)` instead of `alpha / r` (Kalajdzievski 2023).
     pub use_rslora: bool,
+    /// `DoRA` (Liu et al. 2024): rows of the adapted weight have a trained magnitude of their own.
+    pub use_dora: bool,
     /// The model that the adapter was trained on: hub id or path.
     pub base_model_name_or_path: Option<String>,
     /// That model's revision on the hub.
@@ -74,6 +76,7 @@ impl Default for LoraConfig {
             rank_pattern: Overrides::default(),
             alpha_pattern: Overrides::default(),
             use_rslora: false,
+            use_dora: false,
             base_model_name_or_path: None,
             revision: None,
         }
@@ -245,6 +248,7 @@ impl TryFrom<Map<String, Value>> for LoraConfig {
             });
         }
         refuse_features(&fields)?;
+        let switch = |name| field(&fields, name, "true or false", Some(false), Value::as_bool);
         let whole = |v: &Value| v.as_u64().and_then(|r| usize::try_from(r).ok());
         // A number or a list; an empty list is none given, as in PEFT.
         let layers = |v: &Value| {
@@ -275,13 +279,8 @@ impl TryFrom<Map<String, Value>> for LoraConfig {
             )?,
             rank_pattern: overrides(&fields, "rank_pattern", whole)?,
             alpha_pattern: overrides(&fields, "alpha_pattern", Value::as_f64)?,
-            use_rslora: field(
-                &fields,
-                "use_rslora",
-                "true or false",
-                Some(false),
-                Value::as_bool,
-            )?,
+            use_rslora: switch("use_rslora")?,
+            use_dora: switch("use_dora")?,
             base_model_name_or_path: field(
                 &fields,
                 "base_model_name_or_path",
@@ -341,7 +340,7 @@ impl From<LoraConfig> for Map<String, Value> {
             ("revision", json!(config.revision)),
             ("target_modules", config.target_modules.to_json()),
             ("task_type", json!("CAUSAL_LM")),
-            ("use_dora", json!(false)),
+            ("use_dora", json!(config.use_dora)),
             ("use_rslora", json!(config.use_rslora)),
         ]);
         fields.map(|(k, v)| (k.to_string(), v)).collect()

@@ -114,29 +114,43 @@ struct SiteMatrices<'a> {
     site: Site,
     rank: usize,
     scale: f64,
-    vars: [&'a Var; 2],
-    a: Vec<f32>,
-    b: Vec<f32>,
+    a: Values<'a>,
+    b: Values<'a>,
+    magnitude: Option<Values<'a>>,
+}
+
+/// A variable, and what it holds.
+struct Values<'a> {
+    var: &'a Var,
+    values: Vec<f32>,
+}
+
+impl<'a> Values<'a> {
+    fn of(var: &'a Var) -> Result<Self, TrainError> {
+        let values = var.flatten_all()?.to_vec1()?;
+        Ok(Self { var, values })
+    }
 }
 
 impl<'a> Matrices<'a> {
     fn of(trainable: &'a Trainable) -> Result<Self, TrainError> {
         let vars = trainable.vars();
-        let mut sites = Vec::with_capacity(vars.len() / 2);
+        let mut sites = Vec::new();
         for (name, a) in vars {
             let Some((site, Factor::A)) = Site::parse(name) else {
                 continue;
             };
-            let Some(b) = vars.get(&site.tensor_name(Factor::B)) else {
+            let other = |factor| vars.get(&site.tensor_name(factor));
+            let Some(b) = other(Factor::B) else {
                 continue;
             };
             sites.push(SiteMatrices {
                 site,
                 rank: a.dim(0)?,
                 scale: trainable.scale(site),
-                vars: [a, b],
-                a: a.flatten_all()?.to_vec1()?,
-                b: b.flatten_all()?.to_vec1()?,
+                a: Values::of(a)?,
+                b: Values::of(b)?,
+                magnitude: other(Factor::Magnitude).map(Values::of).transpose()?,
             });
         }
         Ok(Self {
@@ -154,8 +168,9 @@ impl<'a> Matrices<'a> {
                 rank: at.rank,
                 scale: at.scale,
                 dropout: self.dropout,
-                a: &at.a,
-                b: &at.b,
+                a: &at.a.values,
+                b: &at.b.values,
+                magnitude: at.magnitude.as_ref().map(|m| m.values.as_slice()),
             });
         }
         sites
@@ -164,9 +179,16 @@ impl<'a> Matrices<'a> {
     /// The gradients, by variable.
     fn store(&self, sums: Vec<SiteGradients>) -> Result<GradStore, TrainError> {
         let mut store = empty_store()?;
-        for (at, SiteGradients { a, b }) in self.sites.iter().zip(sums) {
-            for (var, sum) in at.vars.into_iter().zip([a, b]) {
-                store.insert(var, Tensor::from_vec(sum, var.shape(), &Device::Cpu)?);
+        for (at, sums) in self.sites.iter().zip(sums) {
+            let mut insert = |Values { var, .. }: &Values<'_>, sum| {
+                let sum = Tensor::from_vec(sum, var.shape(), &Device::Cpu)?;
+                store.insert(var, sum);
+                Ok::<_, TrainError>(())
+            };
+            insert(&at.a, sums.a)?;
+            insert(&at.b, sums.b)?;
+            if let Some(magnitude) = &at.magnitude {
+                insert(magnitude, sums.magnitude)?;
             }
         }
         Ok(store)

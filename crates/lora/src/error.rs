@@ -162,6 +162,15 @@ pub enum LoraError {
         /// Why.
         reason: String,
     },
+    /// What has no place for `DoRA`'s magnitudes.
+    #[error(
+        "a DoRA adapter cannot be {action}: its magnitudes scale whole rows of the base's weights, which no update \
+         beside them can do; merge it into the base instead (`export --format safetensors` or `gguf`)"
+    )]
+    Dora {
+        /// What was asked for.
+        action: &'static str,
+    },
     /// An operation on tensors failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),

@@ -37,7 +37,6 @@ const FEATURES: &[(&str, Off)] = &[
     ("task_type", Off::OneOf(&["\"CAUSAL_LM\""])),
     ("trainable_token_indices", Off::Empty),
     ("use_bdlora", Off::Empty),
-    ("use_dora", Off::Empty),
     ("use_qalora", Off::Empty),
     ("velora_config", Off::Empty),
 ];

@@ -62,7 +62,9 @@ impl Adapter {
         for (name, view) in sorted(&file) {
             let place = Site::parse(name).ok_or_else(|| LoraError::UnexpectedTensor {
                 name: name.into(),
-                why: "not a LoRA factor of one of the seven projections of a Llama layer".into(),
+                why:
+                    "not a tensor of LoRA or DoRA for one of the seven projections of a Llama layer"
+                        .into(),
             });
             let tensor = place.and_then(|place| Ok((place, read_tensor(name, &view)?)));
             tensors.push(tensor.map_err(|e| e.in_file(&path))?);

@@ -11,13 +11,29 @@ pub struct Site {
     pub projection: Projection,
 }
 
-/// Which of the two factors of an update.
+/// Which of an update's tensors: the two factors, and `DoRA`'s magnitude.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Factor {
     /// `A`, `[r, in]`.
     A,
     /// `B`, `[out, r]`.
     B,
+    /// `m`, `[out]`: what multiplies the rows of `W + scale · B A`, each divided by its norm.
+    Magnitude,
+}
+
+impl Factor {
+    /// All three, in the order of their names.
+    pub const ALL: [Self; 3] = [Self::A, Self::B, Self::Magnitude];
+
+    /// The end of the tensor's name in PEFT's file.
+    fn ending(self) -> &'static str {
+        match self {
+            Self::A => "lora_A.weight",
+            Self::B => "lora_B.weight",
+            Self::Magnitude => "lora_magnitude_vector",
+        }
+    }
 }
 
 impl Site {
@@ -46,21 +62,13 @@ impl Site {
     /// assert_eq!(name, "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight");
     /// ```
     pub fn tensor_name(self, factor: Factor) -> String {
-        let letter = match factor {
-            Factor::A => 'A',
-            Factor::B => 'B',
-        };
-        format!(
-            "base_model.model.model.layers.{}.{}.lora_{letter}.weight",
-            self.layer,
-            self.projection.path(),
-        )
+        format!("base_model.model.{}.{}", self.path(), factor.ending())
     }
 
     /// The site and factor of a tensor's name, or nothing if the name is none of ours.
     ///
     /// The infix `.default` (the adapter's name inside a running PEFT model, which some tools leave
-    /// in) is accepted.
+    /// in) is accepted, as is the `.weight` that a magnitude has there.
     pub fn parse(name: &str) -> Option<(Self, Factor)> {
         let rest = name.strip_prefix("base_model.model.model.layers.")?;
         let (layer, rest) = rest.split_once('.')?;
@@ -68,6 +76,10 @@ impl Site {
         let factor = match rest {
             "A.weight" | "A.default.weight" => Factor::A,
             "B.weight" | "B.default.weight" => Factor::B,
+            "magnitude_vector"
+            | "magnitude_vector.weight"
+            | "magnitude_vector.default"
+            | "magnitude_vector.default.weight" => Factor::Magnitude,
             _ => return None,
         };
         let plain =
@@ -85,11 +97,12 @@ mod tests {
     #[test]
     fn names_round_trip() {
         for projection in Projection::ALL {
-            for factor in [Factor::A, Factor::B] {
+            for factor in Factor::ALL {
                 let site = Site::new(11, projection);
                 let name = site.tensor_name(factor);
                 assert_eq!(Site::parse(&name), Some((site, factor)));
-                let live = name.replace(".weight", ".default.weight");
+                let live = name.trim_end_matches(".weight");
+                let live = format!("{live}.default.weight");
                 assert_eq!(Site::parse(&live), Some((site, factor)));
             }
         }
@@ -103,6 +116,7 @@ mod tests {
             "+3.self_attn.q_proj.lora_A.weight",
             "3.self_attn.q_proj.lora_C.weight",
             "3.self_attn.q_proj.lora_A.bias",
+            "3.self_attn.q_proj.lora_magnitude_vector.bias",
             "3.self_attn.gate_proj.lora_A.weight",
             "3.mlp.lora_A.weight",
             ".self_attn.q_proj.lora_A.weight",

@@ -3,13 +3,13 @@
 //! PEFT reads rank-stabilised scales, ranks and alphas of single modules and expressions that choose
 //! modules. Other readers know `r`, `lora_alpha` and a list of names, and what they do not know
 //! they pass over: the answers are then wrong without a sign. Here all of it is folded into the
-//! factors.
+//! factors. `DoRA`'s magnitudes cannot be: they scale rows of the base's weights too.
 
 use crate::adapter::{Adapter, Pair};
 use crate::config::LoraConfig;
 use crate::error::LoraError;
 use crate::modules::Overrides;
-use crate::names::{Factor, Site};
+use crate::names::Site;
 use crate::target::TargetModules;
 use candle_core::{DType, Tensor};
 use smollm_model::Projection;
@@ -24,8 +24,14 @@ impl Adapter {
     /// Otherwise `lora_alpha` is `r`, and each `B` has its scale in it, rounded once.
     ///
     /// # Errors
-    /// A factor is not finite, or its scale takes it beyond f32; a tensor operation failed.
+    /// It is a `DoRA` adapter, whose magnitudes no factor can take in; a factor is not finite, or its
+    /// scale takes it beyond f32; a tensor operation failed.
     pub fn portable(&self, layers: usize) -> Result<Self, LoraError> {
+        if self.config().use_dora {
+            return Err(LoraError::Dora {
+                action: "written as plain LoRA",
+            });
+        }
         let rank = self.largest_rank();
         let sites: Vec<Site> = self.pairs().map(|(site, _)| site).collect();
         let mut scales = sites.iter().map(|site| self.scale(*site));
@@ -41,6 +47,7 @@ impl Adapter {
             let pair = Pair {
                 a: pair.a.clone(),
                 b: scaled(&pair.b, scale)?,
+                magnitude: None,
             };
             pairs.insert(site, pair);
         }
@@ -75,19 +82,22 @@ pub(crate) fn plain(config: LoraConfig, pairs: BTreeMap<Site, Pair>) -> Result<A
     for (site, pair) in &pairs {
         check_finite(*site, pair)?;
     }
-    let widened = pairs.into_iter().map(|(site, Pair { a, b })| {
-        let missing = rank - b.dim(1)?;
-        let a = a.pad_with_zeros(0, 0, missing)?;
-        let b = b.pad_with_zeros(1, 0, missing)?;
-        Ok((site, Pair { a, b }))
+    let widened = pairs.into_iter().map(|(site, pair)| {
+        let missing = rank - pair.b.dim(1)?;
+        let pair = Pair {
+            a: pair.a.pad_with_zeros(0, 0, missing)?,
+            b: pair.b.pad_with_zeros(1, 0, missing)?,
+            magnitude: pair.magnitude,
+        };
+        Ok((site, pair))
     });
     Adapter::new(config, widened.collect::<Result<_, LoraError>>()?)
 }
 
 /// Refuses factors that hold infinities or values that are no numbers.
 pub(crate) fn check_finite(site: Site, pair: &Pair) -> Result<(), LoraError> {
-    for (factor, matrix) in [(Factor::A, &pair.a), (Factor::B, &pair.b)] {
-        let values = matrix.flatten_all()?.to_vec1::<f32>()?;
+    for (factor, tensor) in pair.tensors() {
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
         if let Some(bad) = values.into_iter().find(|value| !value.is_finite()) {
             return Err(LoraError::NotFinite {
                 name: site.tensor_name(factor),

@@ -112,7 +112,7 @@ impl TrainConfig {
             .decaying(self.decay_steps)
     }
 
-    /// What multiplies the learning rate of a tensor with one of PEFT's names: LoRA+'s ratio for B.
+    /// What multiplies the learning rate of a tensor with one of PEFT's names: LoRA+'s ratio for B, and for nothing else.
     pub fn rate_factor(&self, name: &str) -> f64 {
         let is_b = || matches!(Site::parse(name), Some((_, Factor::B)));
         let ratio = self.loraplus_lr_ratio.filter(|_| is_b());

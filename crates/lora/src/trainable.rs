@@ -5,7 +5,7 @@ use crate::config::LoraConfig;
 use crate::error::LoraError;
 use crate::inject::detach;
 use crate::names::{Factor, Site};
-use candle_core::{Device, Var};
+use candle_core::{Device, Tensor, Var};
 use smollm_model::{Llama, LowRank, ModelConfig, Projection, SiteShape};
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ impl Trainable {
         let trainable = Self::on(adapter, model.config(), &model.device().clone())?;
         detach(model);
         let config = &trainable.config;
-        for (site, _) in adapter.pairs() {
+        for (site, pair) in adapter.pairs() {
             let var = |factor| {
                 let var = &trainable.vars[&site.tensor_name(factor)];
                 var.as_tensor().clone()
@@ -39,6 +39,7 @@ impl Trainable {
                 b: var(Factor::B),
                 scale: adapter.scale(site),
                 dropout: config.lora_dropout as f32,
+                magnitude: pair.magnitude.as_ref().map(|_| var(Factor::Magnitude)),
             });
         }
         Ok(trainable)
@@ -57,9 +58,9 @@ impl Trainable {
         adapter.check(model)?;
         let mut vars = BTreeMap::new();
         for (site, pair) in adapter.pairs() {
-            for (factor, matrix) in [(Factor::A, &pair.a), (Factor::B, &pair.b)] {
+            for (factor, tensor) in pair.tensors() {
                 // A copy: an update must not reach the adapter that we started from.
-                let var = Var::from_tensor(&matrix.copy()?.to_device(device)?)?;
+                let var = Var::from_tensor(&tensor.copy()?.to_device(device)?)?;
                 vars.insert(site.tensor_name(factor), var);
             }
         }
@@ -100,6 +101,7 @@ impl Trainable {
                 projection: site.projection,
                 rank: a.dims()[0],
                 dropout,
+                magnitude: self.config.use_dora,
             })
         })
     }
@@ -127,6 +129,7 @@ pub(crate) fn without_graph(model: &Llama) -> Llama {
             if let Some(low_rank) = &mut model.linear_mut(layer, projection).low_rank {
                 low_rank.a = low_rank.a.detach();
                 low_rank.b = low_rank.b.detach();
+                low_rank.magnitude = low_rank.magnitude.as_ref().map(Tensor::detach);
             }
         }
     }

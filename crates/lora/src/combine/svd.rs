@@ -34,6 +34,7 @@ pub(super) fn truncated(pair: &Pair, rank: usize) -> Result<Pair, LoraError> {
     Ok(Pair {
         a: a.t()?.contiguous()?,
         b,
+        magnitude: None,
     })
 }
 

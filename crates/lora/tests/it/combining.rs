@@ -151,6 +151,7 @@ fn one(a: Vec<f32>, b: Vec<f32>, rank: usize, alpha: f64) -> Adapter {
     let pair = Pair {
         a: Tensor::from_vec(a, (rank, inputs), &Device::Cpu).unwrap(),
         b: Tensor::from_vec(b, (out, rank), &Device::Cpu).unwrap(),
+        magnitude: None,
     };
     let pairs = BTreeMap::from([(Site::new(0, Projection::Q), pair)]);
     Adapter::new(config, pairs).unwrap()

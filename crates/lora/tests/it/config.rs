@@ -15,6 +15,7 @@ fn what_we_support_is_read() {
     assert_eq!((plain.r, plain.lora_alpha, plain.scale()), (8, 32.0, 4.0));
     assert_eq!(plain.target_modules.to_string(), "q_proj,v_proj");
     assert!((peft("rslora").unwrap().scale() - 32.0 / 8f64.sqrt()).abs() < 1e-15);
+    assert!(peft("use_dora").unwrap().use_dora && !plain.use_dora);
     let all = peft("all_linear").unwrap().target_modules;
     assert_eq!(all, TargetModules::all_linear());
     assert_eq!(
@@ -28,7 +29,6 @@ fn what_we_support_is_read() {
 #[test]
 fn what_changes_the_arithmetic_is_refused_by_name() {
     for field in [
-        "use_dora",
         "bias",
         "lora_bias",
         "modules_to_save",
@@ -159,6 +159,7 @@ fn what_we_write_we_read_and_integers_stay_integers() {
         r: 4,
         target_modules: TargetModules::all_linear(),
         use_rslora: true,
+        use_dora: true,
         base_model_name_or_path: Some("org/model".into()),
         ..LoraConfig::default()
     };

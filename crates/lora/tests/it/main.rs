@@ -4,6 +4,7 @@
 mod checkpoints;
 mod combining;
 mod config;
+mod dora;
 mod files;
 mod gradients;
 mod hostile;

@@ -79,6 +79,7 @@ pub(crate) fn adapter(model: &Llama, random_b: bool) -> Adapter {
                 Pair {
                     a: pair.a.clone(),
                     b,
+                    magnitude: None,
                 },
             )
         });

@@ -2,12 +2,13 @@
 //! adapters sit, the logits, the gradients of a first window, and ten steps.
 
 use crate::support::{
-    distance, dolly_mini, fixture, json, keep, last_logits, model, plain, tensors,
+    distance, dolly_mini, fixture, json, keep, last_logits, model, packed, plain, records, tensors,
 };
 use candle_core::DType;
-use lora::{Adapter, StepRecord, TrainConfig, TrainEvent, Trainable, train};
+use lora::{Adapter, Engine, TrainConfig, Trainable, train};
+use smollm_model::TrainingOptions;
 
-const VARIANTS: [&str; 10] = [
+const VARIANTS: [&str; 12] = [
     "rslora",
     "patterns",
     "patterns_rslora",
@@ -18,6 +19,8 @@ const VARIANTS: [&str; 10] = [
     "regex",
     "endings",
     "loraplus",
+    "dora",
+    "dora_patterns",
 ];
 
 fn folder(name: &str) -> String {
@@ -60,6 +63,7 @@ fn what_we_write_peft_would_have_written() {
             "r",
             "lora_alpha",
             "use_rslora",
+            "use_dora",
             "rank_pattern",
             "alpha_pattern",
             "layers_to_transform",
@@ -97,29 +101,25 @@ fn the_first_gradients_and_ten_steps_are_pefts() {
             loraplus_lr_ratio: trace["loraplus_lr_ratio"].as_f64(),
             ..plain()
         };
-        let mut events = Vec::new();
-        train(
-            &model,
-            &trainable,
-            &rows,
-            &[],
-            &config,
-            &mut keep(&mut events),
-        )
-        .unwrap();
-        let ours: Vec<StepRecord> = events
-            .into_iter()
-            .filter_map(|event| match event {
-                TrainEvent::Step(record) => Some(record),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(ours.len(), steps.len());
-        for (ours, theirs) in ours.iter().zip(steps) {
-            let number = |field: &str| theirs[field].as_f64().unwrap();
-            let loss = (ours.loss - number("loss")).abs();
-            let norm = (ours.grad_norm / number("grad_norm") - 1.0).abs();
-            assert!(loss < 2e-5 && norm < 1e-4, "{name}: {ours:?} {theirs}");
+        let mut on_packed = packed(TrainingOptions::default());
+        let beside = Trainable::beside(&start, on_packed.config()).unwrap();
+        let engines: [(Engine<'_>, &Trainable); 2] = [
+            ((&model).into(), &trainable),
+            ((&mut on_packed).into(), &beside),
+        ];
+        for (engine, trainable) in engines {
+            let mut events = Vec::new();
+            let mut hear = keep(&mut events);
+            train(engine, trainable, &rows, &[], &config, &mut hear).unwrap();
+            drop(hear);
+            let (ours, _) = records(events);
+            assert_eq!(ours.len(), steps.len());
+            for (ours, theirs) in ours.iter().zip(steps) {
+                let number = |field: &str| theirs[field].as_f64().unwrap();
+                let loss = (ours.loss - number("loss")).abs();
+                let norm = (ours.grad_norm / number("grad_norm") - 1.0).abs();
+                assert!(loss < 2e-5 && norm < 1e-4, "{name}: {ours:?} {theirs}");
+            }
         }
     }
 }
