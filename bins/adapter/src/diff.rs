@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lora::{Adapter, LoraConfig, Site};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use smollm_model::Projection;
+use smollm_model::{Projection, Tensor};
 use stage::{OrExit, StageError};
 
 use crate::table;
@@ -37,8 +37,10 @@ pub struct Diff {
     pub second: String,
     /// Fields of the configuration that differ.
     pub config: Vec<Field>,
-    /// All updates together.
+    /// All updates together; of `DoRA` adapters, their low-rank parts.
     pub all: Distance,
+    /// `‖m₁ − m₂‖ / ‖m₁‖` over the modules of which both have a magnitude; none where there is none.
+    pub magnitudes: Option<f64>,
     /// Every module that one of them has.
     pub modules: Vec<Module>,
 }
@@ -122,6 +124,7 @@ pub fn diff(args: &DiffArgs) -> Result<Diff, StageError> {
         second: args.second.display().to_string(),
         config: fields(first.config(), second.config()),
         all: together(&modules.iter()),
+        magnitudes: magnitudes(&first, &second)?,
         modules,
     })
 }
@@ -135,6 +138,24 @@ fn module(first: &Adapter, second: &Adapter, site: Site) -> Result<Module, Stage
         distance: Distance::new(square(first)?, square(second)?, across),
         product: across,
     })
+}
+
+/// How far apart the magnitudes are, as one vector; shapes are known to fit.
+fn magnitudes(first: &Adapter, second: &Adapter) -> Result<Option<f64>, StageError> {
+    let (mut apart, mut size) = (0.0, None);
+    for (site, ours) in first.pairs() {
+        let theirs = second.pair(site).and_then(|pair| pair.magnitude.as_ref());
+        let (Some(ours), Some(theirs)) = (&ours.magnitude, theirs) else {
+            continue;
+        };
+        let values = |tensor: &Tensor| tensor.to_vec1::<f32>().or_failed();
+        for (x, y) in values(ours)?.into_iter().zip(values(theirs)?) {
+            let (x, y) = (f64::from(x), f64::from(y));
+            apart += (x - y).powi(2);
+            *size.get_or_insert(0.0) += x * x;
+        }
+    }
+    Ok(size.map(|size: f64| (apart / size).sqrt()))
 }
 
 /// Several modules as one.
@@ -198,6 +219,11 @@ impl Diff {
         rows.push(row("all", &self.all));
         let first = if each { "module" } else { "projection" };
         let header = [first, "first", "second", "difference/first", "cosine"];
+        if let Some(apart) = self.magnitudes {
+            lines.push(format!(
+                "magnitudes: difference/first {apart:.6}; below, the low-rank parts"
+            ));
+        }
         format!("{}\n\n{}", lines.join("\n"), table::lines(&header, &rows))
     }
 }

@@ -34,7 +34,7 @@ pub struct Info {
     pub layers: usize,
     /// Modules that have an update.
     pub sites: usize,
-    /// Numbers in the factors.
+    /// Numbers in the tensors.
     pub parameters: usize,
     /// Bytes of the files.
     pub bytes: u64,
@@ -55,9 +55,9 @@ pub struct Module {
     pub rank: usize,
     /// What multiplies `B A`.
     pub scale: f64,
-    /// Numbers in the factors.
+    /// Numbers in the tensors.
     pub parameters: usize,
-    /// Frobenius norm of `scale · B A`.
+    /// Frobenius norm of `scale · B A`, without `DoRA`'s magnitudes.
     pub norm: f64,
 }
 
@@ -89,13 +89,13 @@ pub fn info(args: &InfoArgs) -> Result<Info, StageError> {
 
 fn module(adapter: &Adapter, site: Site) -> Result<Module, StageError> {
     let pair = adapter.pair(site);
-    let (a, b) = pair.map_or((0, 0), |pair| (pair.a.elem_count(), pair.b.elem_count()));
+    let parameters = pair.map_or(0, |pair| pair.tensors().map(|(_, t)| t.elem_count()).sum());
     Ok(Module {
         path: site.path(),
         projection: site.projection.name(),
         rank: pair.map_or(0, |pair| pair.a.dims()[0]),
         scale: adapter.scale(site),
-        parameters: a + b,
+        parameters,
         norm: adapter.update_norm(site).or_bad_data()?,
     })
 }
@@ -114,10 +114,15 @@ impl Info {
         } else {
             ""
         };
+        let (dora, part) = if config.use_dora {
+            (", DoRA", " (their low-rank parts; magnitudes aside)")
+        } else {
+            ("", "")
+        };
         let head = format!(
             "{}: {} modules in {} layers, {} parameters, {} bytes\n\
-             base {}, r {}, lora_alpha {}{rslora}, target_modules {}\n\
-             norm of all updates {:.6}\n\n",
+             base {}, r {}, lora_alpha {}{rslora}{dora}, target_modules {}\n\
+             norm of all updates {:.6}{part}\n\n",
             self.adapter,
             self.sites,
             self.layers,

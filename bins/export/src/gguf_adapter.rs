@@ -2,7 +2,7 @@
 //!
 //! llama.cpp scales an update by `adapter.lora.alpha / rank`, with the rank of its `lora_b`, and knows
 //! nothing else: a rank of a module's own needs no care, any other scale is folded into `B`. The rows
-//! of `B` of q and k are permuted as those of the weights.
+//! of `B` of q and k are permuted as those of the weights. `DoRA`'s magnitudes have no place there.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,10 @@ pub(crate) fn prepare(
     base: &str,
     outtype: OutType,
 ) -> Result<GgufOut, StageError> {
+    if adapter.config().use_dora {
+        let action = "written as a GGUF adapter, since llama.cpp has no DoRA";
+        return Err(StageError::bad_data(lora::LoraError::Dora { action }));
+    }
     let mut writer = GgufWriter::new();
     let alpha = alpha(adapter);
     general(&mut writer, alpha, base, outtype).or_failed()?;

@@ -211,6 +211,9 @@ pub struct Args {
     /// Scale by alpha / sqrt(r) instead of alpha / r
     #[arg(long, alias = "use_rslora")]
     pub rslora: bool,
+    /// DoRA: train the size of every adapted weight's rows too (slower; llama.cpp cannot read such adapters, merge them)
+    #[arg(long, aliases = ["use_dora", "dora"])]
+    pub use_dora: bool,
     /// Start from this adapter; r, alpha and targets must agree with it
     #[arg(long, value_name = "DIR", aliases = ["init_adapter", "adapter-dir", "adapter_dir"])]
     pub init_adapter: Option<PathBuf>,

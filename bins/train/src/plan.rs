@@ -298,6 +298,7 @@ fn sites(adapter: &Adapter) -> Vec<SiteShape> {
         projection: site.projection,
         rank: pair.a.dims()[0],
         dropout,
+        magnitude: pair.magnitude.is_some(),
     };
     adapter.pairs().map(shape).collect()
 }

@@ -28,12 +28,20 @@ pub(crate) fn adapter(args: &Args, opened: &Opened) -> Result<Adapter, StageErro
             fits.map_err(|e| StageError::bad_data(e).context(named()))?;
             adapter
         }
-        None => Adapter::init(opened.config(), new_config(args)?, args.seed).or_usage()?,
+        None => new(args, opened)?,
     };
     adapter.set_dropout(args.lora_dropout).or_usage()?;
     let revision = args.revision.clone();
     adapter.set_base_model(Some(opened.base_name().to_owned()), revision);
     Ok(adapter)
+}
+
+fn new(args: &Args, opened: &Opened) -> Result<Adapter, StageError> {
+    let made = opened.new_adapter(args.dtype.dtype(), new_config(args)?, args.seed);
+    made.map_err(|error| match error {
+        LoraError::Model(_) => StageError::bad_data(error),
+        other => StageError::usage(other),
+    })
 }
 
 fn load(folder: &Path) -> Result<Adapter, StageError> {
@@ -64,6 +72,7 @@ pub(crate) fn new_config(args: &Args) -> Result<LoraConfig, StageError> {
         rank_pattern: Overrides::new("rank_pattern", ranks).or_usage()?,
         alpha_pattern: Overrides::new("alpha_pattern", alphas).or_usage()?,
         use_rslora: args.rslora,
+        use_dora: args.use_dora,
         ..LoraConfig::default()
     };
     config.checked().or_usage()
@@ -114,6 +123,9 @@ fn agree(args: &Args, config: &LoraConfig, origin: &Path) -> Result<(), StageErr
     }
     if args.rslora && !config.use_rslora {
         return different("--rslora", "set".into(), "use_rslora = false".into());
+    }
+    if args.use_dora && !config.use_dora {
+        return different("--use-dora", "set".into(), "use_dora = false".into());
     }
     Ok(())
 }

@@ -150,6 +150,7 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
         .argument("rank_pattern", pattern(config.rank_pattern.iter()))
         .argument("alpha_pattern", pattern(config.alpha_pattern.iter()))
         .argument("rslora", config.use_rslora)
+        .argument("use_dora", config.use_dora)
         .argument("shuffle", !args.no_shuffle)
         .argument("dtype", format!("{:?}", args.dtype).to_lowercase())
         .argument("engine", format!("{:?}", args.engine).to_lowercase())

@@ -114,8 +114,43 @@ fn diff_measures_the_distance() {
 }
 
 #[test]
+fn magnitudes_are_told_apart_from_updates() {
+    let dora = path("goldens/lora_variants/dora");
+    let shown = out(&["info", &dora]);
+    assert!(
+        shown.contains("DoRA") && shown.contains("magnitudes aside"),
+        "{shown}"
+    );
+    let same = json(&["diff", &dora, &dora]);
+    assert_eq!(same["magnitudes"], 0.0);
+    let plain = path("goldens/lora_variants/all_linear");
+    let other = json(&["diff", &dora, &plain]);
+    assert_eq!(other["magnitudes"], serde_json::Value::Null);
+    let dir = tempfile::tempdir().unwrap();
+    let moved = lora::Adapter::load(&dora).unwrap();
+    let pairs = moved.pairs().map(|(site, pair)| {
+        let magnitude = pair.magnitude.as_ref().map(|m| (m * 1.5).unwrap());
+        let pair = pair.clone();
+        (site, lora::Pair { magnitude, ..pair })
+    });
+    let moved = lora::Adapter::new(moved.config().clone(), pairs.collect()).unwrap();
+    moved.save(dir.path()).unwrap();
+    let moved = dir.path().display().to_string();
+    let apart = json(&["diff", &dora, &moved])["magnitudes"]
+        .as_f64()
+        .unwrap();
+    assert!((apart - 0.5).abs() < 1e-6, "{apart}");
+    assert!(out(&["diff", &dora, &moved]).contains("magnitudes: difference/first 0.5"));
+}
+
+#[test]
 fn verify_takes_sound_adapters() {
-    for name in ["lora_step", "lora_rslora", "lora_variants/patterns_rslora"] {
+    for name in [
+        "lora_step",
+        "lora_rslora",
+        "lora_variants/patterns_rslora",
+        "lora_variants/dora_patterns",
+    ] {
         let adapter = path(&format!("goldens/{name}"));
         let found = json(&["verify", &adapter, "--base-model", &path("tiny-model")]);
         assert_eq!(found["ok"], true, "{found}");

@@ -37,6 +37,41 @@ fn native_peft_is_the_adapter_itself() {
     assert!(ours.config().use_rslora);
 }
 
+/// What an adapter's format has no place for is not left out in silence; merged it is all there.
+#[test]
+fn dora_is_merged_or_stays_in_pefts_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let dora = "goldens/lora_variants/dora";
+    let cases: [&[&str]; 3] = [
+        &["--format", "gguf-adapter"],
+        &["--format", "mlx"],
+        &["--format", "peft", "--dialect", "portable"],
+    ];
+    for words in cases {
+        let (model, adapter) = (fixture("tiny-model"), fixture(dora));
+        let all = ["--model_name", &model, "--adapter_dir", &adapter];
+        let out = dir.path().join("refused");
+        let error = write(&out, &[&all[..], words].concat()).unwrap_err();
+        assert_eq!(error.exit().code(), 3, "{words:?}: {error}");
+        let text = error.to_string();
+        assert!(text.contains("DoRA") && text.contains("merge it"), "{text}");
+    }
+    let native = dir.path().join("native");
+    convert(&native, dora, &["--format", "peft"]);
+    let (ours, theirs) = (
+        Adapter::load(&native).unwrap(),
+        Adapter::load(fixture(dora)).unwrap(),
+    );
+    assert_eq!(ours.config(), theirs.config());
+    assert_eq!(ours.tensors().len(), theirs.tensors().len());
+    let expected = logits(&with_adapter(dora));
+    let merged = dir.path().join("merged");
+    convert(&merged, dora, &["--format", "safetensors"]);
+    let found = logits(&ModelSpec::new(&merged.display().to_string()));
+    let far = largest_difference(&found, &expected);
+    assert!(far < 5e-5, "{far}");
+}
+
 #[test]
 fn portable_adapters_are_plain_and_answer_the_same() {
     let dir = tempfile::tempdir().unwrap();
@@ -217,8 +252,11 @@ fn factors_that_leave_f32_are_refused() {
             ..sound.config().clone()
         };
         let pairs = sound.pairs().map(|(site, pair)| {
-            let (a, b) = (pair.a.clone(), (&pair.b * 1e6).unwrap());
-            (site, lora::Pair { a, b })
+            let pair = lora::Pair {
+                b: (&pair.b * 1e6).unwrap(),
+                ..pair.clone()
+            };
+            (site, pair)
         });
         let adapter = dir.path().join(format!("{}-adapter", words[0]));
         let wild = Adapter::new(config, pairs.collect()).unwrap();

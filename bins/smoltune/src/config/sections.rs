@@ -214,7 +214,9 @@ section! {
         alpha_pattern: Vec<String> = Vec::new() => Flag::Each;
         /// Scale by alpha / √r
         rslora: bool = false;
-        /// Adapter folder to start from; its rank, alpha and modules count, not the keys from `lora_r` to `rslora` (but for the dropout)
+        /// DoRA: train the size of every adapted weight's rows too; slower, and no GGUF adapter can be made of it
+        use_dora: bool = false;
+        /// Adapter folder to start from; its rank, alpha and modules count, not the keys from `lora_r` to `use_dora` (but for the dropout)
         init_adapter: String = String::new();
         /// Seed of the adapter's start, the order of rows and dropout
         seed: u64 = 42;

@@ -129,6 +129,7 @@ layers_to_transform = [0, 1]
 rank_pattern = ["q_proj=2", "(k|v)_proj=3"]
 alpha_pattern = ["q_proj=8"]
 rslora = true
+use_dora = true
 engine = "packed"
 checkpointing = "block"
 eval_steps = 1
@@ -154,6 +155,7 @@ margin = 0.1
         ("loraplus_lr_ratio", 4.0.into()),
         ("shuffle", false.into()),
         ("rslora", true.into()),
+        ("use_dora", true.into()),
         ("eval_steps", 1.into()),
         ("load_best_model_at_end", true.into()),
         ("early_stopping_patience", 5.into()),

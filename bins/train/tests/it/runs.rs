@@ -242,6 +242,52 @@ fn rslora_bf16_and_all_linear_work_together() {
 }
 
 #[test]
+fn dora_is_a_flag_and_goes_on_from_a_checkpoint() {
+    let dora = [
+        "--use-dora",
+        "--target-modules",
+        "all-linear",
+        "--dtype",
+        "bf16",
+    ];
+    let (_dir, whole) = folder();
+    train(&whole, "4").args(dora).assert().success();
+    let adapter = Adapter::load(&whole).unwrap();
+    assert!(adapter.config().use_dora);
+    assert_eq!(adapter.tensors().len(), 14 * 3);
+    assert_eq!(manifest(&whole)["arguments"]["use_dora"], true);
+    // The engine that is the reference, from the same start.
+    let (_dir, reference) = folder();
+    let autograd = ["--engine", "autograd"];
+    train(&reference, "4")
+        .args(dora)
+        .args(autograd)
+        .assert()
+        .success();
+    let loss = |out: &std::path::Path| log(out)[3]["loss"].as_f64().unwrap();
+    assert!((loss(&whole) / loss(&reference) - 1.0).abs() < 2e-3);
+    // A plain adapter has no magnitudes to go on from.
+    let (_dir, plain) = folder();
+    train(&plain, "1").assert().success();
+    let (_dir, next) = folder();
+    let failed = train(&next, "1")
+        .arg("--use-dora")
+        .arg("--init-adapter")
+        .arg(&plain)
+        .assert()
+        .code(2);
+    let text = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(text.contains("--use-dora"), "{text}");
+    // Without the flag, what the adapter is counts.
+    train(&next, "1")
+        .arg("--init-adapter")
+        .arg(&whole)
+        .assert()
+        .success();
+    assert_eq!(weights(&next), weights(&whole));
+}
+
+#[test]
 fn a_run_whose_rates_are_all_zero_says_so() {
     let (_dir, out) = folder();
     let done = train(&out, "1").assert().success();
