@@ -8,15 +8,14 @@ use stage::Exit;
 
 use crate::{answer, answers, args, fixture};
 
-/// An adapter for the tiny model that changes its answers.
+/// An adapter for the tiny model; numbers 0 and 9 change its answers, the latter with magnitudes.
 fn adapter(dir: &Path, seed: u64) -> PathBuf {
     let files = ModelFiles::Dir(fixture("tiny-model").into());
     let config = Checkpoint::open(&files).unwrap().config().clone();
-    let golden: PathBuf = fixture("goldens/lora_step").into();
-    let mut adapter = if seed == 0 {
-        Adapter::load(&golden).unwrap()
-    } else {
-        Adapter::init(&config, LoraConfig::default(), seed).unwrap()
+    let mut adapter = match seed {
+        0 => Adapter::load(fixture("goldens/lora_step")).unwrap(),
+        9 => Adapter::load(fixture("goldens/lora_variants/dora")).unwrap(),
+        _ => Adapter::init(&config, LoraConfig::default(), seed).unwrap(),
     };
     adapter.set_base_model(Some(fixture("tiny-model")), None);
     adapter.save(dir).unwrap();
@@ -27,7 +26,7 @@ fn adapter(dir: &Path, seed: u64) -> PathBuf {
 fn each_adapter_answers_into_its_own_file_as_it_does_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    let (a, b) = (adapter(&path("x/a"), 0), adapter(&path("x/b"), 3));
+    let (a, b) = (adapter(&path("x/a"), 0), adapter(&path("x/b"), 9));
     let (a, b) = (a.display().to_string(), b.display().to_string());
     let both = [
         "--adapter",
@@ -54,10 +53,9 @@ fn each_adapter_answers_into_its_own_file_as_it_does_alone() {
         assert_eq!(together.len(), 10);
         assert_eq!(together, answers(&alone), "{name}");
     }
-    assert_ne!(
-        answers(&path("after-base.jsonl")),
-        answers(&path("after-a.jsonl"))
-    );
+    let of = |name: &str| answers(&path(&format!("after-{name}.jsonl")));
+    assert_ne!(of("base"), of("a"));
+    assert_ne!(of("base"), of("b"));
     // The base's file belongs to the base alone.
     let base = ["--limit", "10"];
     assert_eq!(

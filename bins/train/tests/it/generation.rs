@@ -12,7 +12,7 @@ const ROWS: &str = "dolly-mini-curated.jsonl";
 
 #[test]
 fn the_scores_are_those_of_generate_and_evaluate_with_that_adapter() {
-    for dtype in ["f32", "bf16"] {
+    for dtype in ["f32", "bf16", "f32 --use-dora"] {
         let (dir, out) = folder();
         // So large a rate that answers change.
         let flags = "--lr 0.02 --warmup-ratio 0 --max_seq_len 300 --eval-steps 2 --predict-with-generate \
@@ -21,7 +21,7 @@ fn the_scores_are_those_of_generate_and_evaluate_with_that_adapter() {
             .arg("--eval_csv")
             .arg(fixture(ROWS))
             .args(flags.split_whitespace())
-            .arg(dtype)
+            .args(dtype.split_whitespace())
             .assert()
             .success();
         let evaluations: Vec<_> = log(&out)
