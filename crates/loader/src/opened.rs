@@ -98,8 +98,14 @@ impl Opened {
         self.checkpoint.config()
     }
 
-    pub(crate) fn checkpoint(&self) -> &Checkpoint {
+    /// The base model's weights.
+    pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// The base model's weights, to have something taken out of them.
+    pub fn checkpoint_mut(&mut self) -> &mut Checkpoint {
+        &mut self.checkpoint
     }
 
     /// The base model's folder or file.

@@ -3,7 +3,6 @@
 use crate::config::{LoraConfig, MOST_LAYERS, Shape};
 use crate::error::LoraError;
 use crate::names::{Factor, Site};
-use crate::rng::Key;
 use candle_core::{DType, Device, Tensor};
 use smollm_model::ModelConfig;
 use std::collections::BTreeMap;
@@ -18,7 +17,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    fn factor(&self, factor: Factor) -> &Tensor {
+    pub(crate) fn factor(&self, factor: Factor) -> &Tensor {
         match factor {
             Factor::A => &self.a,
             Factor::B => &self.b,
@@ -104,32 +103,6 @@ impl Adapter {
             shapes: shapes.into_iter().collect(),
             layers,
         })
-    }
-
-    /// A new adapter that changes nothing yet: A uniform in `±1/sqrt(in)`, B zero.
-    ///
-    /// PEFT's default: `kaiming_uniform_(a = sqrt 5)`, whose bound is `1/sqrt(fan_in)`. Each tensor's
-    /// values depend on the seed and its own name alone.
-    ///
-    /// # Errors
-    /// A config that makes no sense.
-    pub fn init(model: &ModelConfig, config: LoraConfig, seed: u64) -> Result<Self, LoraError> {
-        let config = config.checked()?;
-        let key = Key::new(seed);
-        let mut pairs = BTreeMap::new();
-        for (site, Shape { rank, .. }) in config.sites(model.num_hidden_layers)? {
-            let (out, inputs) = site.projection.dims(model);
-            let key = key.name(&site.tensor_name(Factor::A));
-            let bound = 1.0 / (inputs as f64).sqrt();
-            let count = (rank * inputs) as u64;
-            let a: Vec<f32> = (0..count).map(|i| key.uniform(i, bound)).collect();
-            let pair = Pair {
-                a: Tensor::from_vec(a, (rank, inputs), &Device::Cpu)?,
-                b: Tensor::zeros((out, rank), DType::F32, &Device::Cpu)?,
-            };
-            pairs.insert(site, pair);
-        }
-        Self::new(config, pairs)
     }
 
     /// Rank, scale, targets.

@@ -1,7 +1,7 @@
 //! `adapter_config.json`, as PEFT reads and writes it.
 //!
 //! The file has about forty fields. Ten of them are ours to use; most others ask for another
-//! method (`DoRA`, trained biases, other initialisations, …) and change the arithmetic when set.
+//! method (`DoRA`, other initialisations, …) and change the arithmetic when set.
 //! Reading past one of those would give wrong answers without a sign, so each is an error that names
 //! the field. Fields that we do not know are skipped, as PEFT does: tensors that such a field would
 //! bring along are still caught by the strict check of the weights.
@@ -55,6 +55,8 @@ pub struct LoraConfig {
     pub alpha_pattern: Overrides<f64>,
     /// Scale by `alpha / sqrt(r)` instead of `alpha / r` (Kalajdzievski 2023).
     pub use_rslora: bool,
+    /// Which biases of the base learn; without effect, as the base has none.
+    pub bias: Bias,
     /// The model that the adapter was trained on: hub id or path.
     pub base_model_name_or_path: Option<String>,
     /// That model's revision on the hub.
@@ -74,9 +76,45 @@ impl Default for LoraConfig {
             rank_pattern: Overrides::default(),
             alpha_pattern: Overrides::default(),
             use_rslora: false,
+            bias: Bias::None,
             base_model_name_or_path: None,
             revision: None,
         }
+    }
+}
+
+/// What `bias` may be.
+const BIASES: &str = "\"none\", \"all\" or \"lora_only\"";
+
+/// Which biases of the base learn beside the factors: PEFT's `bias`.
+///
+/// The models that we read have no biases (one that has is refused when it is opened), so PEFT trains and saves the
+/// same with all three; the word is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bias {
+    /// `none`
+    #[default]
+    None,
+    /// `all`
+    All,
+    /// `lora_only`: those of modules with an adapter.
+    LoraOnly,
+}
+
+impl Bias {
+    /// PEFT's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::All => "all",
+            Self::LoraOnly => "lora_only",
+        }
+    }
+
+    /// The one that PEFT calls so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut all = [Self::None, Self::All, Self::LoraOnly].into_iter();
+        all.find(|bias| bias.name() == name)
     }
 }
 
@@ -282,6 +320,9 @@ impl TryFrom<Map<String, Value>> for LoraConfig {
                 Some(false),
                 Value::as_bool,
             )?,
+            bias: field(&fields, "bias", BIASES, Some(Bias::None), |v| {
+                v.as_str().and_then(Bias::from_name)
+            })?,
             base_model_name_or_path: field(
                 &fields,
                 "base_model_name_or_path",
@@ -321,7 +362,7 @@ impl From<LoraConfig> for Map<String, Value> {
                 "base_model_name_or_path",
                 json!(config.base_model_name_or_path),
             ),
-            ("bias", json!("none")),
+            ("bias", json!(config.bias.name())),
         ]
         .into_iter()
         // PEFT has not always had this one.

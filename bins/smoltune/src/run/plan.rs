@@ -128,7 +128,7 @@ pub(crate) fn answer(
 }
 
 /// Keys of `[train]` that a given adapter decides.
-const OF_THE_ADAPTER: [&str; 8] = [
+const OF_THE_ADAPTER: [&str; 10] = [
     "lora_r",
     "lora_alpha",
     "target_modules",
@@ -137,6 +137,8 @@ const OF_THE_ADAPTER: [&str; 8] = [
     "rank_pattern",
     "alpha_pattern",
     "rslora",
+    "init_lora_weights",
+    "bias",
 ];
 
 /// Trains on the run folder's rows, into `out`.

@@ -1,0 +1,212 @@
+//! What a new adapter starts with: PEFT's `init_lora_weights`.
+//!
+//! The usual start leaves the model as it is: B is zero, or B A is. `PiSSA` and `OLoRA` put a part of each weight into
+//! the factors instead, so that this part is what learns; it is taken out of the base in return, see [`Residual`].
+//!
+//! [`Residual`]: crate::Residual
+
+mod decompose;
+mod draw;
+
+use crate::adapter::{Adapter, Pair};
+use crate::config::{LoraConfig, Shape};
+use crate::error::LoraError;
+use crate::names::{Factor, Site};
+use crate::rng::Key;
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+use smollm_model::{Checkpoint, ModelConfig};
+use std::fmt;
+use std::str::FromStr;
+
+/// How the factors of a new adapter start. The names are PEFT's.
+///
+/// ```
+/// use lora::InitLoraWeights;
+///
+/// let fast: InitLoraWeights = "pissa_niter_4".parse()?;
+/// assert!(fast.changes_base());
+/// let error = "loftq".parse::<InitLoraWeights>().unwrap_err();
+/// assert!(error.to_string().contains("loftq"));
+/// # Ok::<(), lora::LoraError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InitLoraWeights {
+    /// `true`: A uniform in `±1/sqrt(in)` (`kaiming_uniform_(a = sqrt 5)`), B zero.
+    #[default]
+    Default,
+    /// `gaussian`: A normal with standard deviation `1/r`, B zero.
+    Gaussian,
+    /// `orthogonal`: both random, in spaces of half the rank that are orthogonal to each other: `B A = 0`.
+    Orthogonal,
+    /// `pissa` (Meng et al. 2024): the `r` largest singular values of the weight and their vectors.
+    Pissa,
+    /// `pissa_niter_N`: the same, approximated by so many steps of a subspace iteration (Halko et al. 2011).
+    PissaNiter(usize),
+    /// `olora` (Büyükakyüz 2024): the first `r` columns of Q and rows of R of the weight's QR decomposition.
+    Olora,
+}
+
+impl InitLoraWeights {
+    /// Whether the factors start as a part of the base, which has to be taken out of it.
+    pub fn changes_base(self) -> bool {
+        matches!(self, Self::Pissa | Self::PissaNiter(_) | Self::Olora)
+    }
+}
+
+impl fmt::Display for InitLoraWeights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("true"),
+            Self::Gaussian => f.write_str("gaussian"),
+            Self::Orthogonal => f.write_str("orthogonal"),
+            Self::Pissa => f.write_str("pissa"),
+            Self::PissaNiter(steps) => write!(f, "pissa_niter_{steps}"),
+            Self::Olora => f.write_str("olora"),
+        }
+    }
+}
+
+impl FromStr for InitLoraWeights {
+    type Err = LoraError;
+
+    fn from_str(text: &str) -> Result<Self, LoraError> {
+        let found = text.trim().to_ascii_lowercase();
+        if let Some(steps) = found.strip_prefix("pissa_niter_") {
+            let steps = steps.parse().map_err(|_| LoraError::Init {
+                found: found.clone(),
+                why: "",
+            })?;
+            return Ok(Self::PissaNiter(steps));
+        }
+        Ok(match found.as_str() {
+            "true" | "default" => Self::Default,
+            "gaussian" => Self::Gaussian,
+            "orthogonal" => Self::Orthogonal,
+            "pissa" => Self::Pissa,
+            "olora" => Self::Olora,
+            _ => {
+                let why = match found.as_str() {
+                    "false" => "; false is for PEFT's own tests: it changes the model at random",
+                    "eva" | "corda" | "loftq" | "lora_ga" | "mica" => "; it is not supported",
+                    _ => "",
+                };
+                return Err(LoraError::Init { found, why });
+            }
+        })
+    }
+}
+
+impl Adapter {
+    /// A new adapter that changes nothing yet: A uniform in `±1/sqrt(in)`, B zero.
+    ///
+    /// PEFT's default: `kaiming_uniform_(a = sqrt 5)`, whose bound is `1/sqrt(fan_in)`. Each tensor's
+    /// values depend on the seed and its own name alone.
+    ///
+    /// # Errors
+    /// A config that makes no sense.
+    pub fn init(model: &ModelConfig, config: LoraConfig, seed: u64) -> Result<Self, LoraError> {
+        let config = config.checked()?;
+        Self::each(model, &config, |place| draw::kaiming(place, seed))
+    }
+
+    /// A new adapter that starts as `init` says. Where `init` [changes the base](InitLoraWeights::changes_base), it is
+    /// meant for a base that a [`Residual`](crate::Residual) was taken out of.
+    ///
+    /// The same seed and weights give the same bits, whatever the number of threads.
+    ///
+    /// # Errors
+    /// A config that makes no sense, or that `init` has no factors for (a rank above the weight's, an odd one for
+    /// `orthogonal`, a scale of 0 or below for `pissa`); a weight that cannot be read or decomposed.
+    pub fn init_as(
+        init: InitLoraWeights,
+        base: &Checkpoint,
+        config: LoraConfig,
+        seed: u64,
+    ) -> Result<Self, LoraError> {
+        let config = config.checked()?;
+        Self::each(base.config(), &config, |place| match init {
+            InitLoraWeights::Default => draw::kaiming(place, seed),
+            InitLoraWeights::Gaussian => draw::gaussian(place, seed),
+            InitLoraWeights::Orthogonal => draw::orthogonal(place, seed),
+            InitLoraWeights::Pissa => decompose::pissa(place, base),
+            InitLoraWeights::PissaNiter(steps) => {
+                decompose::pissa_niter(place, base, steps, place.key(Factor::A, seed))
+            }
+            InitLoraWeights::Olora => decompose::olora(place, base),
+        })
+    }
+
+    /// An adapter whose pairs are made one by one, several at a time.
+    fn each(
+        model: &ModelConfig,
+        config: &LoraConfig,
+        make: impl Fn(Place) -> Result<Pair, LoraError> + Sync,
+    ) -> Result<Self, LoraError> {
+        let sites = config.sites(model.num_hidden_layers)?;
+        let made = |(site, shape): (Site, Shape)| {
+            let (out, inputs) = site.projection.dims(model);
+            let place = Place {
+                site,
+                shape,
+                out,
+                inputs,
+            };
+            Ok((site, make(place)?))
+        };
+        let pairs = sites.into_par_iter().map(made);
+        Self::new(config.clone(), pairs.collect::<Result<_, LoraError>>()?)
+    }
+}
+
+/// Where a pair stands, and its sizes.
+#[derive(Clone, Copy)]
+struct Place {
+    site: Site,
+    shape: Shape,
+    out: usize,
+    inputs: usize,
+}
+
+impl Place {
+    /// Addresses the numbers of a factor.
+    fn key(&self, factor: Factor, seed: u64) -> Key {
+        Key::new(seed).name(&self.site.tensor_name(factor))
+    }
+
+    /// The name of the weight.
+    fn weight(&self) -> String {
+        self.site.projection.tensor_name(self.site.layer)
+    }
+
+    /// A of these numbers, row by row, B zero.
+    fn with_a(&self, a: Vec<f32>) -> Result<Pair, LoraError> {
+        let b = Tensor::zeros((self.out, self.shape.rank), DType::F32, &Device::Cpu)?;
+        let a = Tensor::from_vec(a, (self.shape.rank, self.inputs), &Device::Cpu)?;
+        Ok(Pair { a, b })
+    }
+
+    /// Both factors by their elements.
+    fn pair(
+        &self,
+        a: impl Fn(usize, usize) -> f64,
+        b: impl Fn(usize, usize) -> f64,
+    ) -> Result<Pair, LoraError> {
+        let (rank, out, inputs) = (self.shape.rank, self.out, self.inputs);
+        Ok(Pair {
+            a: tensor((rank, inputs), a)?,
+            b: tensor((out, rank), b)?,
+        })
+    }
+}
+
+/// An f32 matrix by its elements.
+fn tensor(
+    (rows, columns): (usize, usize),
+    of: impl Fn(usize, usize) -> f64,
+) -> Result<Tensor, LoraError> {
+    let place = |i: usize| (i / columns, i % columns);
+    let values = (0..rows * columns).map(place);
+    let values: Vec<f32> = values.map(|(row, column)| of(row, column) as f32).collect();
+    Ok(Tensor::from_vec(values, (rows, columns), &Device::Cpu)?)
+}
