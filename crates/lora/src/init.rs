@@ -11,6 +11,7 @@ mod draw;
 use crate::adapter::{Adapter, Pair};
 use crate::config::{LoraConfig, Shape};
 use crate::error::LoraError;
+use crate::matrix::tensor;
 use crate::names::{Factor, Site};
 use crate::rng::Key;
 use candle_core::{DType, Device, Tensor};
@@ -198,15 +199,4 @@ impl Place {
             b: tensor((out, rank), b)?,
         })
     }
-}
-
-/// An f32 matrix by its elements.
-fn tensor(
-    (rows, columns): (usize, usize),
-    of: impl Fn(usize, usize) -> f64,
-) -> Result<Tensor, LoraError> {
-    let place = |i: usize| (i / columns, i % columns);
-    let values = (0..rows * columns).map(place);
-    let values: Vec<f32> = values.map(|(row, column)| of(row, column) as f32).collect();
-    Ok(Tensor::from_vec(values, (rows, columns), &Device::Cpu)?)
 }

@@ -68,6 +68,7 @@ mod golden_tests;
 mod gradients;
 mod init;
 mod inject;
+mod matrix;
 mod mlx;
 mod modules;
 mod names;

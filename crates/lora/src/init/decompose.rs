@@ -5,6 +5,7 @@
 use super::Place;
 use crate::adapter::Pair;
 use crate::error::LoraError;
+use crate::matrix::mat;
 use crate::rng::Key;
 use candle_core::DType;
 use faer::Mat;
@@ -112,11 +113,11 @@ fn read(place: Place, base: &Checkpoint) -> Result<Mat<f64>, LoraError> {
         return Err(LoraError::Decompose { name, reason });
     }
     let weight = base.tensor(&name, &[out, inputs], DType::F32)?;
-    let values = weight.flatten_all()?.to_vec1::<f32>()?;
-    if let Some(found) = values.iter().copied().find(|value| !value.is_finite()) {
+    let weight = mat(&weight)?;
+    let mut values = weight.col_iter().flat_map(|column| column.iter());
+    if let Some(found) = values.find(|value| !value.is_finite()) {
         let reason = format!("it holds {found}, which is no finite number");
         return Err(LoraError::Decompose { name, reason });
     }
-    let at = |i: usize, j: usize| f64::from(values[i * inputs + j]);
-    Ok(Mat::from_fn(out, inputs, at))
+    Ok(weight)
 }

@@ -64,7 +64,8 @@ fn what_is_taken_out_of_each_weight_is_what_peft_takes() {
         for ((path, ours), (_, theirs)) in updates(&ours).iter().zip(updates(&theirs)) {
             let largest = values(&theirs).iter().fold(0f32, |m, x| m.max(x.abs()));
             let far = distance(ours, &theirs);
-            assert!(far < 5e-6 * largest, "{name}, {path}: {far} of {largest}");
+            // PEFT decomposes in f32.
+            assert!(far < 2e-5 * largest, "{name}, {path}: {far} of {largest}");
         }
         // Each column of B and row of A, but for one sign that both share.
         for ((site, ours), (_, theirs)) in ours.pairs().zip(theirs.pairs()) {
