@@ -114,10 +114,11 @@ fn read(place: Place, base: &Checkpoint) -> Result<Mat<f64>, LoraError> {
     }
     let weight = base.tensor(&name, &[out, inputs], DType::F32)?;
     let weight = mat(&weight)?;
-    let mut values = weight.col_iter().flat_map(|column| column.iter());
-    if let Some(found) = values.find(|value| !value.is_finite()) {
-        let reason = format!("it holds {found}, which is no finite number");
-        return Err(LoraError::Decompose { name, reason });
+    for column in weight.col_iter() {
+        if let Some(found) = column.iter().find(|value| !value.is_finite()) {
+            let reason = format!("it holds {found}, which is no finite number");
+            return Err(LoraError::Decompose { name, reason });
+        }
     }
     Ok(weight)
 }
