@@ -43,11 +43,12 @@ pub(crate) fn adapter(args: &Args, opened: &Opened) -> Result<Adapter, StageErro
 }
 
 fn new(args: &Args, opened: &Opened) -> Result<Adapter, StageError> {
-    let (config, seed) = (new_config(args)?, args.seed);
-    if args.init_lora_weights.changes_base() {
+    let (init, config, seed) = (args.init_lora_weights, new_config(args)?, args.seed);
+    init.check(opened.config(), &config).or_usage()?;
+    if init.changes_base() {
         Adapter::init(opened.config(), config, seed).or_usage()
     } else {
-        Adapter::init_as(args.init_lora_weights, opened.checkpoint(), config, seed).or_usage()
+        Adapter::init_as(init, opened.checkpoint(), config, seed).or_usage()
     }
 }
 

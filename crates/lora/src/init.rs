@@ -53,6 +53,38 @@ impl InitLoraWeights {
     pub fn changes_base(self) -> bool {
         matches!(self, Self::Pissa | Self::PissaNiter(_) | Self::Olora)
     }
+
+    /// Whether there are such factors for every place that the config names.
+    ///
+    /// # Errors
+    /// A rank above that of a weight (`pissa`, `olora`), an odd one (`orthogonal`), a scale of 0 or below (`pissa`).
+    pub fn check(self, model: &ModelConfig, config: &LoraConfig) -> Result<(), LoraError> {
+        for (site, Shape { rank, scale }) in config.sites(model.num_hidden_layers)? {
+            let (out, inputs) = site.projection.dims(model);
+            let most = out.min(inputs);
+            if self.changes_base() && rank > most {
+                return Err(LoraError::Decompose {
+                    name: site.projection.tensor_name(site.layer),
+                    reason: format!("it has rank {most} at the most, the adapter {rank}"),
+                });
+            }
+            if self == Self::Orthogonal && !rank.is_multiple_of(2) {
+                return Err(LoraError::Field {
+                    field: "r",
+                    found: rank.to_string(),
+                    expected: "an even number, for init_lora_weights = orthogonal",
+                });
+            }
+            if matches!(self, Self::Pissa | Self::PissaNiter(_)) && scale <= 0.0 {
+                return Err(LoraError::Field {
+                    field: "lora_alpha",
+                    found: (scale * rank as f64).to_string(),
+                    expected: "above 0, for init_lora_weights = pissa",
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for InitLoraWeights {
@@ -117,8 +149,8 @@ impl Adapter {
     /// The same seed and weights give the same bits, whatever the number of threads.
     ///
     /// # Errors
-    /// A config that makes no sense, or that `init` has no factors for (a rank above the weight's, an odd one for
-    /// `orthogonal`, a scale of 0 or below for `pissa`); a weight that cannot be read or decomposed.
+    /// A config that makes no sense, or that there are no such factors for ([`InitLoraWeights::check`]); a weight that cannot
+    /// be read or decomposed.
     pub fn init_as(
         init: InitLoraWeights,
         base: &Checkpoint,
@@ -126,6 +158,7 @@ impl Adapter {
         seed: u64,
     ) -> Result<Self, LoraError> {
         let config = config.checked()?;
+        init.check(base.config(), &config)?;
         Self::each(base.config(), &config, |place| match init {
             InitLoraWeights::Default => draw::kaiming(place, seed),
             InitLoraWeights::Gaussian => draw::gaussian(place, seed),

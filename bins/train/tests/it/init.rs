@@ -347,5 +347,9 @@ fn what_does_not_go_together_is_refused() {
         let failed = train(&out, "1").args(extra).assert().code(code);
         let message = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
         assert!(message.contains(word), "{extra:?}: {message}");
+        assert!(
+            !out.exists(),
+            "{extra:?}: refused before anything is written"
+        );
     }
 }

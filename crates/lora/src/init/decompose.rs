@@ -14,7 +14,7 @@ use smollm_model::Checkpoint;
 /// `A = √(S_r / s) V_rᵀ`, `B = U_r √(S_r / s)` of `W = U S Vᵀ`, so that `s B A` is the nearest update of rank `r` to `W`
 /// (Meng et al. 2024; PEFT's `pissa_init`).
 pub(super) fn pissa(place: Place, base: &Checkpoint) -> Result<Pair, LoraError> {
-    let weight = checked(place, base)?;
+    let weight = read(place, base)?;
     split(place, &largest(place, &weight)?)
 }
 
@@ -26,7 +26,7 @@ pub(super) fn pissa_niter(
     steps: usize,
     key: Key,
 ) -> Result<Pair, LoraError> {
-    let weight = checked(place, base)?;
+    let weight = read(place, base)?;
     let rank = place.shape.rank;
     // The subspace is one of the shorter side, as in torch.
     let wide = place.out < place.inputs;
@@ -89,29 +89,9 @@ fn orthonormal(matrix: &Mat<f64>) -> Mat<f64> {
     matrix.qr().compute_thin_Q()
 }
 
-/// The weight, where its singular values can be divided by the scale.
-fn checked(place: Place, base: &Checkpoint) -> Result<Mat<f64>, LoraError> {
-    if place.shape.scale <= 0.0 {
-        return Err(LoraError::Field {
-            field: "lora_alpha",
-            found: (place.shape.scale * place.shape.rank as f64).to_string(),
-            expected: "above 0, for init_lora_weights = pissa",
-        });
-    }
-    read(place, base)
-}
-
 /// The weight beside which the pair stands, `[out, in]`.
 fn read(place: Place, base: &Checkpoint) -> Result<Mat<f64>, LoraError> {
-    let (rank, out, inputs) = (place.shape.rank, place.out, place.inputs);
-    let name = place.weight();
-    if rank > out.min(inputs) {
-        let reason = format!(
-            "it has rank {} at the most, the adapter {rank}",
-            out.min(inputs)
-        );
-        return Err(LoraError::Decompose { name, reason });
-    }
+    let (name, out, inputs) = (place.weight(), place.out, place.inputs);
     let weight = base.tensor(&name, &[out, inputs], DType::F32)?;
     let weight = mat(&weight)?;
     for column in weight.col_iter() {

@@ -23,17 +23,10 @@ pub(super) fn gaussian(place: Place, seed: u64) -> Result<Pair, LoraError> {
     place.with_a((0..count).map(draw).collect())
 }
 
-/// `A = (N₁ Q_odd)ᵀ / 10`, `B = N₂ Q_even / 10` for normal `N₁: [in, r/2]`, `N₂: [out, r/2]` and the rows of an orthogonal
+/// For an even rank, `A = (N₁ Q_odd)ᵀ / 10`, `B = N₂ Q_even / 10` for normal `N₁: [in, r/2]`, `N₂: [out, r/2]` and the rows of an orthogonal
 /// `Q: [r, r]`, the first of which PEFT calls odd: `B A = N₂ Q_even Q_oddᵀ N₁ᵀ / 100 = 0`.
 pub(super) fn orthogonal(place: Place, seed: u64) -> Result<Pair, LoraError> {
     let rank = place.shape.rank;
-    if !rank.is_multiple_of(2) {
-        return Err(LoraError::Field {
-            field: "r",
-            found: rank.to_string(),
-            expected: "an even number, for init_lora_weights = orthogonal",
-        });
-    }
     let half = rank / 2;
     let (of_a, of_b) = (place.key(Factor::A, seed), place.key(Factor::B, seed));
     let square = of_a.name("orthogonal");
