@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use chat_prompt::Date;
 use loader::ModelSpec;
-use lora::{Batching, Modules, OnNan, Schedule, TargetModules, TrainConfig};
+use lora::{Batching, Bias, InitLoraWeights, Modules, OnNan, Schedule, TargetModules, TrainConfig};
 
 use crate::choices::{
     BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
@@ -45,6 +45,9 @@ Examples:
 
   Every linear layer, rank 32 in the MLP, rsLoRA, LoRA+:
     train --target-modules all-linear --rank-pattern '(gate|up|down)_proj=32' --rslora --loraplus-lr-ratio 16
+
+  Start with the largest singular values of each weight, with noise on the embeddings:
+    train --init-lora-weights pissa_niter_4 --lora-dropout 0 --neftune-noise-alpha 5
 
   Warm up for 10 steps, stay, decay in the last 50:
     train --lr-schedule warmup_stable_decay --warmup-steps 10 --decay-steps 50";
@@ -214,13 +217,22 @@ pub struct Args {
     /// DoRA: train the size of every adapted weight's rows too (slower; llama.cpp cannot read such adapters, merge them)
     #[arg(long, aliases = ["use_dora", "dora"])]
     pub use_dora: bool,
+    /// How the new adapter starts: true (A random, B zero), gaussian, orthogonal, pissa (with the largest singular values of each weight), pissa_niter_N (the same, fast), olora (with its QR decomposition). After the last three the base lacks what the adapter starts with; what is saved is a plain adapter of twice the rank for the base as it was
+    #[arg(long, value_name = "HOW", default_value_t, alias = "init_lora_weights")]
+    pub init_lora_weights: InitLoraWeights,
+    /// Which biases of the base learn: none, all or lora_only. It has none, so all three are the same; the word is kept in the adapter's config
+    #[arg(long, value_name = "WHICH", default_value = "none", value_parser = bias)]
+    pub bias: Bias,
+    /// NEFTune: while training, add uniform noise of up to X / sqrt(tokens of the row * columns) to the embeddings; 5 is usual
+    #[arg(long, value_name = "X", alias = "neftune_noise_alpha")]
+    pub neftune_noise_alpha: Option<f64>,
     /// Start from this adapter; r, alpha and targets must agree with it
     #[arg(long, value_name = "DIR", aliases = ["init_adapter", "adapter-dir", "adapter_dir"])]
     pub init_adapter: Option<PathBuf>,
     /// Keep the rows in the order of the file
     #[arg(long, alias = "no_shuffle")]
     pub no_shuffle: bool,
-    /// Seed of the initial adapter, the order of rows and dropout
+    /// Seed of the initial adapter, the order of rows, dropout and noise
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub seed: u64,
     /// How the frozen weights are stored; adapter and arithmetic are f32
@@ -264,6 +276,10 @@ pub struct Args {
     pub json: bool,
 }
 
+fn bias(word: &str) -> Result<Bias, &'static str> {
+    Bias::from_name(word).ok_or("expected none, all or lora_only")
+}
+
 /// `REGEX=VALUE`, cut at the last `=`.
 fn pair<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<(String, T), String> {
     let (pattern, value) = text
@@ -299,6 +315,7 @@ impl Args {
             warmup_steps: self.warmup_steps,
             decay_steps: self.decay_steps,
             loraplus_lr_ratio: self.loraplus_lr_ratio,
+            neftune_noise_alpha: self.neftune_noise_alpha,
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
             batching: match self.batching {

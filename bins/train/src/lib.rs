@@ -26,7 +26,7 @@ mod view;
 
 use loader::LoadError;
 use lora::{
-    Adapter, Checkpoint, Evaluation, Scorer, Settings, Snapshot, TrainConfig, TrainError,
+    Adapter, Checkpoint, Evaluation, Residual, Scorer, Settings, Snapshot, TrainConfig, TrainError,
     TrainOutcome, TrainState, Trainable,
 };
 use stage::{Manifest, OrExit, StageError, interrupt};
@@ -79,19 +79,20 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     let plan = Plan::new(&planning)?;
     plan.check(&planning)?;
     say(&plan.text());
+    start::advise(args);
     let (manifest, settings) = identity(args, &prepared)?;
     let counts = prepared.counts();
     stage::create_folder(&args.output_dir)?;
     let keeper = Keeper::new(args, settings);
-    let found = keeper.find(args)?;
+    let mut found = keeper.find(args)?;
     let done = found.as_ref().map_or(0, |found| found.progress.steps);
     // Until the run is over, the folder says that it is not.
     let begun = manifest.clone().fact("complete", false).fact("steps", done);
     begun.write(&args.output_dir.join(MANIFEST_FILE))?;
 
     let Prepared {
-        opened,
-        start,
+        mut opened,
+        mut start,
         rows,
         eval_rows,
         questions,
@@ -100,6 +101,8 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     let mut scorer = questions
         .map(|questions| AnswerScorer::load(questions, &opened))
         .transpose()?;
+    // After the scorer, whose base is the whole one.
+    let residual = start::residual(args, &mut opened, &mut start, found.as_mut())?;
     let mut model = Model::load(args, plan.checkpointing(), opened)?;
     let job = Job {
         args,
@@ -109,7 +112,7 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
         eval_rows: eval_rows.as_ref(),
     };
     let scorer = scorer.as_mut().map(|scorer| scorer as &mut dyn Scorer);
-    let (outcome, last, spent) = job.learn(&mut model, scorer, &start, found)?;
+    let (outcome, last, spent) = job.learn(&mut model, scorer, (&start, residual), found)?;
     let (trained, loaded_best) = choose(args, &keeper, &outcome, last)?;
     let manifest = manifest.fact("loaded_best", loaded_best);
     save(args, &trained, &outcome, manifest, &counts.0)?;
@@ -117,7 +120,8 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
         return Err(StageError::interrupted(how_to_go_on(args, &outcome)));
     }
     keeper.finish()?;
-    let summary = Summary::new(&args.output_dir, outcome, &trained, spent, counts);
+    let learnt = start.parameters();
+    let summary = Summary::new(&args.output_dir, outcome, learnt, spent, counts);
     Ok(Summary {
         loaded_best,
         ..summary
@@ -161,11 +165,12 @@ impl Job<'_> {
         &self,
         model: &mut Model,
         scorer: Option<&mut dyn Scorer>,
-        start: &Adapter,
+        (start, residual): (&Adapter, Option<Residual>),
         found: Option<Checkpoint>,
     ) -> Result<(TrainOutcome, Adapter, (f64, usize)), StageError> {
         let (args, config) = (self.args, self.config);
         let (trainable, mut state) = begin(model, start, found, config)?;
+        let trainable = trainable.over(residual);
         let rows = &self.rows.samples;
         let steps = lora::planned_steps(rows, config).map_err(train_error)?;
         warn_if_nothing_moves(config, steps);

@@ -47,6 +47,9 @@ pub struct Plan {
     pub flops: f64,
     /// What is kept for the backward pass: `none` or `block`.
     pub checkpointing: &'static str,
+    /// Weights that the adapter starts with a part of, decomposed before the first step; none where it starts from random
+    /// numbers or from what there is.
+    pub decomposed_weights: usize,
     /// Bytes that are needed at once; none with `--engine autograd`, whose memory is not predicted.
     pub memory: Option<MemoryPlan>,
     /// Bytes that may be used: `--memory-limit`, or what the machine has available.
@@ -113,6 +116,11 @@ impl Plan {
             checkpointing: match chosen {
                 Checkpointing::None => "none",
                 Checkpointing::Block => "block",
+            },
+            decomposed_weights: if args.init_lora_weights.changes_base() {
+                sites.len()
+            } else {
+                0
             },
             memory: match chosen {
                 Checkpointing::None => totals[0],
@@ -226,6 +234,10 @@ impl Plan {
             0 => String::new(),
             n => format!(", {n} evaluations of {} tokens in all", self.eval_tokens),
         };
+        let decomposed = match self.decomposed_weights {
+            0 => String::new(),
+            n => format!(", {n} weights to decompose first"),
+        };
         let time = match (self.seconds, self.flops_per_s) {
             (Some(seconds), Some(rate)) => {
                 format!(", about {} at {:.0} GFLOP/s", duration(seconds), rate / 1e9)
@@ -233,7 +245,7 @@ impl Plan {
             _ => String::new(),
         };
         format!(
-            "plan: {} steps, {} tokens ({} supervised), at most {} at once{evaluations}, {:.3} TFLOP{memory}{time}",
+            "plan: {} steps, {} tokens ({} supervised), at most {} at once{evaluations}{decomposed}, {:.3} TFLOP{memory}{time}",
             self.steps,
             self.tokens,
             self.supervised_tokens,
@@ -259,13 +271,19 @@ impl Planning<'_> {
         let model = self.opened.config();
         let program = PROGRAM + rows + size_of::<f32>() * model.vocab_size * model.hidden_size;
         let generation = self.questions.map_or(0, |q| q.memory(self.opened));
-        let whole = |how| total(how).total() + program + generation;
+        // The factors that were taken out of the base are kept beside those that learn.
+        let start = if self.args.init_lora_weights.changes_base() {
+            size_of::<f32>() * self.start.parameters()
+        } else {
+            0
+        };
+        let whole = |how| total(how).total() + start + program + generation;
         let parts = total(how);
         MemoryPlan {
             weights: parts.weights,
             activations: parts.activations,
             logits: parts.logits,
-            adapter: parts.adapter,
+            adapter: parts.adapter + start,
             generation,
             program,
             total: whole(how),

@@ -1,15 +1,21 @@
-//! The adapter that training starts from.
+//! The adapter that training starts from, and the base that it starts beside.
 
 use std::path::Path;
+use std::time::Instant;
 
 use loader::Opened;
-use lora::{Adapter, LoraConfig, LoraError, Overrides, TargetModules};
+use lora::{
+    Adapter, Bias, Checkpoint, InitLoraWeights, LoraConfig, LoraError, Overrides, Residual,
+    TargetModules,
+};
 use stage::{OrExit, StageError};
 
 use crate::args::{Args, DEFAULT_ALPHA, DEFAULT_R};
+use crate::say;
 
 /// A new adapter, or the one that was named, or the one that the model was named by; with the base
-/// model's name in its config.
+/// model's name in its config. Where it is to start with a part of the base, it only has the right
+/// shapes: [`residual`] reads the weights.
 pub(crate) fn adapter(args: &Args, opened: &Opened) -> Result<Adapter, StageError> {
     let carried = || {
         opened
@@ -37,11 +43,71 @@ pub(crate) fn adapter(args: &Args, opened: &Opened) -> Result<Adapter, StageErro
 }
 
 fn new(args: &Args, opened: &Opened) -> Result<Adapter, StageError> {
-    let made = opened.new_adapter(args.dtype.dtype(), new_config(args)?, args.seed);
-    made.map_err(|error| match error {
+    let (init, config, seed) = (args.init_lora_weights, new_config(args)?, args.seed);
+    init.check(opened.config(), &config).or_usage()?;
+    let made = if init.changes_base() {
+        Adapter::init(opened.config(), config, seed)
+    } else {
+        Adapter::init_as(init, opened.checkpoint(), args.dtype.dtype(), config, seed)
+    };
+    made.map_err(init_error)
+}
+
+fn init_error(error: LoraError) -> StageError {
+    match error {
         LoraError::Model(_) => StageError::bad_data(error),
         other => StageError::usage(other),
-    })
+    }
+}
+
+/// Says what goes badly together.
+pub(crate) fn advise(args: &Args) {
+    let init = args.init_lora_weights;
+    if init.changes_base() && args.lora_dropout > 0.0 {
+        say(&format!(
+            "note: {init} puts a part of each weight into the adapter, and --lora-dropout {} drops inputs of that part, \
+             too; PEFT advises --lora-dropout 0",
+            args.lora_dropout
+        ));
+    }
+}
+
+/// Takes what the adapter starts with out of the base, where `--init-lora-weights` says so: afterwards `start`, or what a
+/// checkpoint `found` has learnt since, stands beside what is left.
+pub(crate) fn residual(
+    args: &Args,
+    opened: &mut Opened,
+    start: &mut Adapter,
+    found: Option<&mut Checkpoint>,
+) -> Result<Option<Residual>, StageError> {
+    let init = args.init_lora_weights;
+    if !init.changes_base() {
+        return Ok(None);
+    }
+    let residual = if let Some(found) = found {
+        let parts = Residual::split(start.config(), &found.adapter);
+        let place = || format!("checkpoint {}", found.path.display());
+        let (learnt, residual) = parts.map_err(|e| StageError::bad_data(e).context(place()))?;
+        found.adapter = learnt;
+        residual
+    } else {
+        let count = start.pairs().count();
+        say(&format!("{init}: decomposing {count} weights"));
+        let begun = Instant::now();
+        let config = start.config().clone();
+        let dtype = args.dtype.dtype();
+        let made = Adapter::init_as(init, opened.checkpoint(), dtype, config, args.seed);
+        *start = made.map_err(init_error)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        say(&format!(
+            "{init}: done in {seconds:.1} s; the base lacks what the adapter starts with while it learns"
+        ));
+        Residual::new(start.clone())
+    };
+    residual
+        .take_out_of(opened.checkpoint_mut())
+        .map_err(StageError::bad_data)?;
+    Ok(Some(residual))
 }
 
 fn load(folder: &Path) -> Result<Adapter, StageError> {
@@ -73,6 +139,7 @@ pub(crate) fn new_config(args: &Args) -> Result<LoraConfig, StageError> {
         alpha_pattern: Overrides::new("alpha_pattern", alphas).or_usage()?,
         use_rslora: args.rslora,
         use_dora: args.use_dora,
+        bias: args.bias,
         ..LoraConfig::default()
     };
     config.checked().or_usage()
@@ -98,6 +165,13 @@ fn agree(args: &Args, config: &LoraConfig, origin: &Path) -> Result<(), StageErr
         let found = config.target_modules.to_string();
         return different("--target-modules", targets.to_string(), found);
     }
+    if args.init_lora_weights != InitLoraWeights::Default {
+        return different(
+            "--init-lora-weights",
+            args.init_lora_weights.to_string(),
+            "its factors already".into(),
+        );
+    }
     let new = new_config(args)?;
     let others = [
         (
@@ -117,6 +191,7 @@ fn agree(args: &Args, config: &LoraConfig, origin: &Path) -> Result<(), StageErr
             "--alpha-pattern",
             !args.alpha_pattern.is_empty() && new.alpha_pattern != config.alpha_pattern,
         ),
+        ("--bias", args.bias != Bias::None && new.bias != config.bias),
     ];
     if let Some((flag, _)) = others.into_iter().find(|(_, differs)| *differs) {
         return different(flag, "set".into(), "another one".into());

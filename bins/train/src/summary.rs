@@ -37,14 +37,14 @@ impl Summary {
     pub(crate) fn new(
         folder: &Path,
         outcome: TrainOutcome,
-        adapter: &Adapter,
+        trainable_parameters: usize,
         (seconds, tokens): (f64, usize),
         rows: (RowCounts, Option<RowCounts>),
     ) -> Self {
         Self {
             output_dir: folder.display().to_string(),
             loaded_best: false,
-            trainable_parameters: adapter.parameters(),
+            trainable_parameters,
             seconds,
             tokens_per_s: tokens as f64 / seconds.max(1e-9),
             outcome,
@@ -126,6 +126,7 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
         .argument("warmup_steps", args.warmup_steps)
         .argument("decay_steps", args.decay_steps)
         .argument("loraplus_lr_ratio", args.loraplus_lr_ratio)
+        .argument("neftune_noise_alpha", args.neftune_noise_alpha)
         .argument("bs", args.bs)
         .argument("ga", args.ga)
         .argument("weight_decay", args.weight_decay)
@@ -151,6 +152,8 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
         .argument("alpha_pattern", pattern(config.alpha_pattern.iter()))
         .argument("rslora", config.use_rslora)
         .argument("use_dora", config.use_dora)
+        .argument("init_lora_weights", args.init_lora_weights.to_string())
+        .argument("bias", config.bias.name())
         .argument("shuffle", !args.no_shuffle)
         .argument("dtype", format!("{:?}", args.dtype).to_lowercase())
         .argument("engine", format!("{:?}", args.engine).to_lowercase())

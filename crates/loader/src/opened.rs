@@ -98,8 +98,14 @@ impl Opened {
         self.checkpoint.config()
     }
 
-    pub(crate) fn checkpoint(&self) -> &Checkpoint {
+    /// The base model's weights.
+    pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// The base model's weights, to have something taken out of them.
+    pub fn checkpoint_mut(&mut self) -> &mut Checkpoint {
+        &mut self.checkpoint
     }
 
     /// The base model's folder or file.
@@ -161,19 +167,6 @@ impl Opened {
             all.extend([lora::CONFIG_FILE, lora::WEIGHTS_FILE].map(|name| dir.join(name)));
         }
         Ok(all)
-    }
-
-    /// A new adapter for the base model, which changes nothing yet; its weights are kept as `dtype` in training.
-    ///
-    /// # Errors
-    /// A config that makes no sense, or (for `DoRA`, which needs them) a weight that cannot be read.
-    pub fn new_adapter(
-        &self,
-        dtype: DType,
-        config: LoraConfig,
-        seed: u64,
-    ) -> Result<Adapter, LoraError> {
-        Adapter::init_beside(&self.checkpoint, dtype, config, seed)
     }
 
     /// Packs the base model's weights for training; adapters are given with each call.

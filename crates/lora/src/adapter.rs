@@ -3,7 +3,6 @@
 use crate::config::{LoraConfig, MOST_LAYERS, Shape};
 use crate::error::LoraError;
 use crate::names::{Factor, Site};
-use crate::rng::Key;
 use candle_core::{DType, Device, Tensor};
 use smollm_model::ModelConfig;
 use smollm_model::ops::row_norms;
@@ -21,6 +20,12 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// Factors without a magnitude.
+    pub fn new(a: Tensor, b: Tensor) -> Self {
+        let magnitude = None;
+        Self { a, b, magnitude }
+    }
+
     /// The tensors that there are, in the order of their names.
     pub fn tensors(&self) -> impl Iterator<Item = (Factor, &Tensor)> {
         let factors = [(Factor::A, &self.a), (Factor::B, &self.b)];
@@ -115,74 +120,6 @@ impl Adapter {
             shapes: shapes.into_iter().collect(),
             layers,
         })
-    }
-
-    /// A new adapter that changes nothing yet: A uniform in `±1/sqrt(in)`, B zero.
-    ///
-    /// PEFT's default: `kaiming_uniform_(a = sqrt 5)`, whose bound is `1/sqrt(fan_in)`. Each tensor's
-    /// values depend on the seed and its own name alone.
-    ///
-    /// # Errors
-    /// A config that makes no sense, or one with `use_dora`: magnitudes follow from weights, see
-    /// [`Adapter::init_beside`].
-    pub fn init(model: &ModelConfig, config: LoraConfig, seed: u64) -> Result<Self, LoraError> {
-        if config.use_dora {
-            return Err(LoraError::Field {
-                field: "use_dora",
-                found: "true".into(),
-                expected: "false where a new adapter is made without the base's weights",
-            });
-        }
-        Self::new_pairs(model, config, seed, |_| Ok(None))
-    }
-
-    /// As [`Adapter::init`], beside a base whose weights are kept as `dtype` (F32 or BF16): with
-    /// `use_dora` the magnitudes are the norms of the weights' rows, so that a new adapter changes
-    /// nothing either. Without, no weight is read.
-    ///
-    /// # Errors
-    /// A config that makes no sense, or a weight that cannot be read.
-    pub fn init_beside(
-        base: &smollm_model::Checkpoint,
-        dtype: DType,
-        config: LoraConfig,
-        seed: u64,
-    ) -> Result<Self, LoraError> {
-        let (model, dora) = (base.config(), config.use_dora);
-        Self::new_pairs(model, config, seed, |site| {
-            if !dora {
-                return Ok(None);
-            }
-            let (out, inputs) = site.projection.dims(model);
-            let name = format!("{}.weight", site.path());
-            let weight = base.tensor(&name, &[out, inputs], dtype)?;
-            Ok(Some(row_norms(&weight)?))
-        })
-    }
-
-    fn new_pairs(
-        model: &ModelConfig,
-        config: LoraConfig,
-        seed: u64,
-        magnitude: impl Fn(Site) -> Result<Option<Tensor>, LoraError>,
-    ) -> Result<Self, LoraError> {
-        let config = config.checked()?;
-        let key = Key::new(seed);
-        let mut pairs = BTreeMap::new();
-        for (site, Shape { rank, .. }) in config.sites(model.num_hidden_layers)? {
-            let (out, inputs) = site.projection.dims(model);
-            let key = key.name(&site.tensor_name(Factor::A));
-            let bound = 1.0 / (inputs as f64).sqrt();
-            let count = (rank * inputs) as u64;
-            let a: Vec<f32> = (0..count).map(|i| key.uniform(i, bound)).collect();
-            let pair = Pair {
-                a: Tensor::from_vec(a, (rank, inputs), &Device::Cpu)?,
-                b: Tensor::zeros((out, rank), DType::F32, &Device::Cpu)?,
-                magnitude: magnitude(site)?,
-            };
-            pairs.insert(site, pair);
-        }
-        Self::new(config, pairs)
     }
 
     /// Rank, scale, targets.

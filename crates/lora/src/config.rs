@@ -1,7 +1,7 @@
 //! `adapter_config.json`, as PEFT reads and writes it.
 //!
-//! The file has about forty fields. Eleven of them are ours to use; most others ask for another
-//! method (QA-LoRA, trained biases, other initialisations, …) and change the arithmetic when set.
+//! The file has about forty fields. Twelve of them are ours to use; most others ask for another
+//! method (QA-LoRA, other initialisations, …) and change the arithmetic when set.
 //! Reading past one of those would give wrong answers without a sign, so each is an error that names
 //! the field. Fields that we do not know are skipped, as PEFT does: tensors that such a field would
 //! bring along are still caught by the strict check of the weights.
@@ -57,6 +57,8 @@ pub struct LoraConfig {
     pub use_rslora: bool,
     /// `DoRA` (Liu et al. 2024): rows of the adapted weight have a trained magnitude of their own.
     pub use_dora: bool,
+    /// Which biases of the base learn; without effect, as the base has none.
+    pub bias: Bias,
     /// The model that the adapter was trained on: hub id or path.
     pub base_model_name_or_path: Option<String>,
     /// That model's revision on the hub.
@@ -77,9 +79,45 @@ impl Default for LoraConfig {
             alpha_pattern: Overrides::default(),
             use_rslora: false,
             use_dora: false,
+            bias: Bias::None,
             base_model_name_or_path: None,
             revision: None,
         }
+    }
+}
+
+/// What `bias` may be.
+const BIASES: &str = "\"none\", \"all\" or \"lora_only\"";
+
+/// Which biases of the base learn beside the factors: PEFT's `bias`.
+///
+/// The models that we read have no biases (one that has is refused when it is opened), so PEFT trains and saves the
+/// same with all three; the word is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bias {
+    /// `none`
+    #[default]
+    None,
+    /// `all`
+    All,
+    /// `lora_only`: those of modules with an adapter.
+    LoraOnly,
+}
+
+impl Bias {
+    /// PEFT's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::All => "all",
+            Self::LoraOnly => "lora_only",
+        }
+    }
+
+    /// The one that PEFT calls so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut all = [Self::None, Self::All, Self::LoraOnly].into_iter();
+        all.find(|bias| bias.name() == name)
     }
 }
 
@@ -281,6 +319,9 @@ impl TryFrom<Map<String, Value>> for LoraConfig {
             alpha_pattern: overrides(&fields, "alpha_pattern", Value::as_f64)?,
             use_rslora: switch("use_rslora")?,
             use_dora: switch("use_dora")?,
+            bias: field(&fields, "bias", BIASES, Some(Bias::None), |v| {
+                v.as_str().and_then(Bias::from_name)
+            })?,
             base_model_name_or_path: field(
                 &fields,
                 "base_model_name_or_path",
@@ -320,7 +361,7 @@ impl From<LoraConfig> for Map<String, Value> {
                 "base_model_name_or_path",
                 json!(config.base_model_name_or_path),
             ),
-            ("bias", json!("none")),
+            ("bias", json!(config.bias.name())),
         ]
         .into_iter()
         // PEFT has not always had this one.

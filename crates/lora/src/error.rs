@@ -156,6 +156,31 @@ pub enum LoraError {
         /// Layers in the model.
         expected: usize,
     },
+    /// An `init_lora_weights` that we do not have.
+    #[error(
+        "init_lora_weights is `{found}`{why}; expected true (or default), gaussian, orthogonal, pissa, pissa_niter_N \
+         (such as pissa_niter_4) or olora"
+    )]
+    Init {
+        /// What was asked for.
+        found: String,
+        /// More about it.
+        why: &'static str,
+    },
+    /// A weight that an adapter cannot start with a part of.
+    #[error("the weight `{name}` cannot be decomposed: {reason}")]
+    Decompose {
+        /// The weight.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// An adapter that does not hold what a run with a changed base started from.
+    #[error("the adapter does not hold the factors that were taken out of the base: {reason}")]
+    Residual {
+        /// What is wrong.
+        reason: String,
+    },
     /// Adapters that cannot be made one.
     #[error("the adapters cannot be combined: {reason}")]
     Combine {

@@ -15,14 +15,13 @@ enum Off {
 const FEATURES: &[(&str, Off)] = &[
     ("alora_invocation_tokens", Off::Empty),
     ("arrow_config", Off::Empty),
-    ("bias", Off::OneOf(&["\"none\""])),
     ("corda_config", Off::Empty),
     ("eva_config", Off::Empty),
     ("fan_in_fan_out", Off::Empty),
     // PiSSA, OLoRA, CorDA and LoftQ also rewrite the base weights.
     (
         "init_lora_weights",
-        Off::OneOf(&["true", "false", "\"gaussian\""]),
+        Off::OneOf(&["true", "false", "\"gaussian\"", "\"orthogonal\""]),
     ),
     ("kasa_config", Off::Empty),
     ("layer_replication", Off::Empty),
@@ -59,9 +58,11 @@ pub(crate) fn refuse_features(fields: &Map<String, Value>) -> Result<(), LoraErr
                 field: (*name).to_string(),
                 found: value.to_string(),
                 expected: match (*name, off) {
-                    ("bias", _) => "\"none\"",
                     ("task_type", _) => "\"CAUSAL_LM\" or null",
-                    (_, Off::OneOf(_)) => "true, false or \"gaussian\"",
+                    (_, Off::OneOf(_)) => {
+                        "true, false, \"gaussian\" or \"orthogonal\": other factors may stand beside a changed base; \
+                         save it once more with PEFT's path_initial_model_for_weight_conversion, which makes plain LoRA of it"
+                    }
                     (_, Off::Empty) => "null, false or empty",
                 },
             });

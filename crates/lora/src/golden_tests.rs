@@ -1,7 +1,9 @@
-//! Schedules, clipping and the optimiser against transformers and torch (`tests/golden/make.py`).
+//! Schedules, clipping and the optimiser against transformers and torch (`tests/golden/make.py`), and the size of NEFTune's
+//! noise (`fixtures/scripts/golden_lora_variants.py`).
 
 use crate::adamw::{AdamW, AdamWConfig};
 use crate::gradients::Gradients;
+use crate::sample::noise_bound;
 use crate::schedule::LearningRate;
 use candle_core::{Device, Tensor, Var};
 use serde::Deserialize;
@@ -106,4 +108,31 @@ fn given(vars: &BTreeMap<String, Var>, grads: &[Vec<f32>]) -> candle_core::backp
     });
     let total = parts.reduce(|a, b| (a + b).unwrap()).unwrap();
     total.backward().unwrap()
+}
+
+#[derive(Deserialize)]
+struct Noise {
+    tokens: usize,
+    hidden: usize,
+    largest: f64,
+    deviation: f64,
+    in_evaluation: f64,
+}
+
+#[test]
+fn neftunes_noise_is_as_large_as_that_of_transformers() {
+    let golden = include_str!("../../../fixtures/goldens/neftune.json");
+    let alpha: serde_json::Value = serde_json::from_str(golden).unwrap();
+    let alpha = alpha["alpha"].as_f64().unwrap();
+    let golden: Cases<Noise> = serde_json::from_str(golden).unwrap();
+    assert_eq!(golden.cases.len(), 3);
+    for case in golden.cases {
+        let bound = f64::from(noise_bound(alpha, case.tokens, case.hidden));
+        let largest = case.largest / bound;
+        // Millions of draws come close to their bound.
+        assert!((0.999..1.000_01).contains(&largest), "{largest}");
+        let uniform = case.deviation / (bound / 3f64.sqrt());
+        assert!((uniform - 1.0).abs() < 1e-3, "{uniform}");
+        assert_eq!(case.in_evaluation, 0.0);
+    }
 }

@@ -47,6 +47,16 @@ impl Key {
         ((2.0 * unit - 1.0) * bound) as f32
     }
 
+    /// The `index`-th normal draw, with mean 0 and standard deviation 1 (Box and Muller 1958); it takes the place of
+    /// draws `2 index` and `2 index + 1`.
+    pub(crate) fn normal(self, index: u64) -> f64 {
+        // In (0, 1], of which there is a logarithm, and in [0, 1).
+        let unit = |bits: u64| (bits >> 11) as f64 / (1u64 << 53) as f64;
+        let radius = 1.0 - unit(self.bits(2 * index));
+        let turn = unit(self.bits(2 * index + 1));
+        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * turn).cos()
+    }
+
     /// The order `0..n` shuffled (Fisher and Yates).
     pub(crate) fn permutation(self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
@@ -85,6 +95,29 @@ mod tests {
         assert!(draws.iter().all(|x| x.abs() <= 0.5));
         assert!(mean.abs() < 0.01, "{mean}");
         assert!((variance - 1.0 / 12.0).abs() < 0.002, "{variance}");
+    }
+
+    #[test]
+    fn normal_draws_have_the_moments_and_tails_of_the_normal_distribution() {
+        let key = Key::new(7).name("x");
+        let draws: Vec<f64> = (0..100_000).map(|i| key.normal(i)).collect();
+        let moment = |n| draws.iter().map(|x| x.powi(n)).sum::<f64>() / 1e5;
+        // Four standard errors of each.
+        for (n, expected, far) in [
+            (1, 0.0, 0.013),
+            (2, 1.0, 0.018),
+            (3, 0.0, 0.05),
+            (4, 3.0, 0.13),
+        ] {
+            assert!((moment(n) - expected).abs() < far, "{n}: {}", moment(n));
+        }
+        for (bound, expected) in [(1.0, 0.3173), (2.0, 0.0455), (3.0, 0.0027)] {
+            let beyond = draws.iter().filter(|x| x.abs() > bound).count() as f64 / 1e5;
+            assert!(
+                (beyond - expected).abs() < 0.006 * bound.recip(),
+                "{bound}: {beyond}"
+            );
+        }
     }
 
     proptest! {

@@ -3,7 +3,8 @@
 use crate::error::TrainError;
 use candle_core::Tensor;
 use chat_prompt::TrainingRow;
-use smollm_model::{Llama, Mode, ModelConfig, Ragged};
+use smollm_model::{EmbeddingNoise, Llama, Mode, ModelConfig, Ragged};
+use std::ops::Range;
 
 /// Token ids, and which of them the model is to learn to predict.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,12 @@ pub(crate) fn check_all(
     Ok(())
 }
 
+/// NEFTune's noise (Jain et al. 2023) on a row of so many tokens is uniform in plus or minus this: `alpha / sqrt(L d)`, as
+/// transformers has it.
+pub(crate) fn noise_bound(alpha: f64, tokens: usize, hidden: usize) -> f32 {
+    (alpha / ((tokens * hidden) as f64).sqrt()) as f32
+}
+
 /// Rows packed end to end, without padding.
 pub(crate) struct Packed {
     pub(crate) ragged: Ragged,
@@ -96,6 +103,18 @@ impl Packed {
             targets,
             tokens,
         })
+    }
+
+    /// The same with NEFTune's noise on the embeddings, which have `hidden` columns; an alpha of 0 is none.
+    pub(crate) fn noisy(mut self, key: u64, alpha: f64, hidden: usize) -> Result<Self, TrainError> {
+        if alpha == 0.0 {
+            return Ok(self);
+        }
+        // The last token of a row is no input, but one of its tokens.
+        let bound = |input: &Range<usize>| noise_bound(alpha, input.len() + 1, hidden);
+        let bounds = self.ragged.segments().iter().map(bound).collect();
+        self.ragged = self.ragged.with_noise(EmbeddingNoise::new(key, bounds))?;
+        Ok(self)
     }
 
     /// How many tokens count in the loss.

@@ -30,6 +30,9 @@ pub struct TrainConfig {
     pub decay_steps: Option<usize>,
     /// LoRA+ (Hayou et al. 2024): B learns with so many times the rate of A.
     pub loraplus_lr_ratio: Option<f64>,
+    /// NEFTune (Jain et al. 2023): while training, noise of this size is added to the embeddings, uniform in
+    /// `±alpha / sqrt(tokens of the row * columns)`.
+    pub neftune_noise_alpha: Option<f64>,
     /// Decoupled weight decay.
     pub weight_decay: f64,
     /// Gradients are scaled down to this global norm; 0 leaves them alone.
@@ -39,7 +42,7 @@ pub struct TrainConfig {
     pub batching: Batching,
     /// Deal the rows in a new random order each epoch.
     pub shuffle: bool,
-    /// Seed of the order and of dropout.
+    /// Seed of the order, of dropout and of noise.
     pub seed: u64,
     /// Evaluate after every so many updates; at the end in any case, if there are rows for it.
     pub eval_steps: Option<usize>,
@@ -88,6 +91,7 @@ impl Default for TrainConfig {
             warmup_steps: None,
             decay_steps: None,
             loraplus_lr_ratio: None,
+            neftune_noise_alpha: None,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
             batching: Batching::Shuffled,
@@ -156,7 +160,7 @@ impl TrainConfig {
     /// The first setting that makes no sense.
     pub fn check(&self) -> Result<(), TrainError> {
         let positive = "a positive integer";
-        let settings: [(&'static str, f64, bool, &'static str); 13] = [
+        let settings: [(&'static str, f64, bool, &'static str); 14] = [
             (
                 "epochs",
                 self.epochs,
@@ -186,6 +190,10 @@ impl TrainConfig {
                 "early stopping patience",
                 self.early_stopping_patience.unwrap_or(1),
                 positive,
+            ),
+            not_negative(
+                "NEFTune's noise alpha",
+                self.neftune_noise_alpha.unwrap_or(0.0),
             ),
             not_negative("LoRA+ ratio", self.loraplus_lr_ratio.unwrap_or(1.0)),
         ];

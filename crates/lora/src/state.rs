@@ -165,7 +165,7 @@ fn optimizer(config: &TrainConfig) -> AdamWConfig {
 /// The adapter and the state that belongs to it: what a checkpoint is made of.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The variables' values.
+    /// The variables' values, as [`Trainable::to_adapter`] gives them.
     pub adapter: Adapter,
     /// The rest.
     pub state: TrainState,

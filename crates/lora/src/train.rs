@@ -285,8 +285,8 @@ impl<'a> Run<'a> {
             load: Load::default(),
         };
         for (index, rows) in batches.iter().enumerate() {
-            let batch = Packed::new(rows.iter().map(|&row| &self.rows[row]))?;
-            let seed = self.dropout_seed(step, index);
+            let batch = self.packed(step, index, rows)?;
+            let seed = self.seed("dropout", step, index);
             let (loss, grads) = self.micro_batch(step, rows, &batch, seed, supervised)?;
             window.loss += loss;
             window.load += Load::of(rows.iter().map(|&row| &self.rows[row]));
@@ -387,8 +387,17 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn dropout_seed(&self, step: usize, micro_batch: usize) -> u64 {
-        let key = Key::new(self.config.seed).name("dropout");
+    /// A micro-batch's rows, with noise where that is wanted.
+    fn packed(&self, step: usize, index: usize, rows: &[usize]) -> Result<Packed, TrainError> {
+        let batch = Packed::new(rows.iter().map(|&row| &self.rows[row]))?;
+        let alpha = self.config.neftune_noise_alpha.unwrap_or(0.0);
+        let hidden = self.engine.config().hidden_size;
+        batch.noisy(self.seed("neftune", step, index), alpha, hidden)
+    }
+
+    /// What a micro-batch's masks, or its noise, follow from.
+    fn seed(&self, what: &str, step: usize, micro_batch: usize) -> u64 {
+        let key = Key::new(self.config.seed).name(what);
         key.number(step as u64).number(micro_batch as u64).bits(0)
     }
 }

@@ -5,6 +5,7 @@ use crate::config::LoraConfig;
 use crate::error::LoraError;
 use crate::inject::detach;
 use crate::names::{Factor, Site};
+use crate::residual::Residual;
 use candle_core::{Device, Tensor, Var};
 use smollm_model::{Llama, LowRank, ModelConfig, Projection, SiteShape};
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ pub struct Trainable {
     config: LoraConfig,
     scales: BTreeMap<Site, f64>,
     vars: BTreeMap<String, Var>,
+    /// What the base lacks.
+    residual: Option<Residual>,
 }
 
 impl Trainable {
@@ -71,7 +74,16 @@ impl Trainable {
                 .map(|(site, _)| (site, adapter.scale(site)))
                 .collect(),
             vars,
+            residual: None,
         })
+    }
+
+    /// The same beside a base that lacks these factors ([`Residual::take_out_of`]): what leaves the run is then the
+    /// plain adapter for the base as it was.
+    #[must_use]
+    pub fn over(mut self, residual: Option<Residual>) -> Self {
+        self.residual = residual;
+        self
     }
 
     /// Rank, scale, dropout and places.
@@ -106,7 +118,8 @@ impl Trainable {
         })
     }
 
-    /// The adapter as it stands now: a copy that further training leaves alone.
+    /// The adapter as it stands now: a copy that further training leaves alone. It is one for the base as it was, also
+    /// where training goes on beside a [`Residual`], which [`Residual::split`] finds in it again.
     ///
     /// # Errors
     /// A tensor operation failed.
@@ -116,7 +129,11 @@ impl Trainable {
             Site::parse(name).map(|place| copy.map(|tensor| (place, tensor)))
         });
         let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
-        Adapter::from_tensors(self.config.clone(), tensors)
+        let learnt = Adapter::from_tensors(self.config.clone(), tensors)?;
+        match &self.residual {
+            Some(residual) => residual.plain(&learnt),
+            None => Ok(learnt),
+        }
     }
 }
 

@@ -9,8 +9,10 @@ mod gguf_weights;
 mod layout;
 mod safetensors_header;
 mod shards;
+mod subtracted;
 mod to_gguf;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
@@ -18,9 +20,10 @@ use cpu_gemm::{Format, PackedMatrix};
 
 use crate::ops::View;
 use crate::source::ModelFiles;
-use crate::{ModelConfig, ModelError, WeightFormat};
+use crate::{LowRank, ModelConfig, ModelError, Projection, WeightFormat};
 use gguf_weights::GgufWeights;
 use shards::Shards;
+use subtracted::Subtracted;
 
 use layout::{LM_HEAD, tensor_shapes};
 pub use safetensors_header::check_safetensors;
@@ -32,6 +35,8 @@ pub use to_gguf::to_gguf;
 pub struct Checkpoint {
     config: ModelConfig,
     weights: Weights,
+    /// By tensor name.
+    subtracted: BTreeMap<String, Subtracted>,
 }
 
 #[derive(Debug)]
@@ -68,7 +73,38 @@ impl Checkpoint {
         for (name, shape) in tensor_shapes(&config) {
             weights.check(&name, &shape)?;
         }
-        Ok(Self { config, weights })
+        Ok(Self {
+            config,
+            weights,
+            subtracted: BTreeMap::new(),
+        })
+    }
+
+    /// Takes `scale · B A` out of a projection's weight: from now on it is read as `W − scale · B A`, formed in f32 and
+    /// rounded once. The file stays as it is; an update of the same weight that was taken out before no longer counts.
+    ///
+    /// This is what adapters need that start with a part of the base (`PiSSA`, `OLoRA`).
+    ///
+    /// # Errors
+    /// If the update does not have the weight's shape, or there is no such layer.
+    pub fn subtract(
+        &mut self,
+        layer: usize,
+        projection: Projection,
+        update: &LowRank,
+    ) -> Result<(), ModelError> {
+        let layers = self.config.num_hidden_layers;
+        if layer >= layers {
+            return Err(ModelError::Argument {
+                what: "the layer of an update to take out",
+                found: layer.to_string(),
+                expected: format!("below {layers}"),
+            });
+        }
+        let name = projection.tensor_name(layer);
+        let update = Subtracted::new(&name, projection.dims(&self.config), update)?;
+        self.subtracted.insert(name, update);
+        Ok(())
     }
 
     /// The configuration, with `tie_word_embeddings` as the weights have it.
@@ -110,6 +146,10 @@ impl Checkpoint {
             Weights::Shards(shards) => shards.load(name)?,
             Weights::Gguf(file) => file.load(name)?,
         };
+        let tensor = match self.subtracted.get(name) {
+            Some(update) => update.from(&tensor)?,
+            None => tensor,
+        };
         Ok(tensor.to_dtype(dtype)?)
     }
 }
@@ -128,8 +168,8 @@ impl Checkpoint {
         }
     }
 
-    /// Packs the weight `[n, k]` of this name for inference: straight from its blocks where it is stored as asked, else
-    /// from its f32 values.
+    /// Packs the weight `[n, k]` of this name for inference: straight from its blocks where it is stored as asked and nothing
+    /// is taken out of it, else from its f32 values.
     ///
     /// # Errors
     /// As [`Checkpoint::tensor`]; also if `k` is no multiple of 32 and the weight is to be quantised.
@@ -143,7 +183,10 @@ impl Checkpoint {
         self.weights.check(name, &[n, k])?;
         let format = self.packed_format(name, format);
         let packed = match &self.weights {
-            Weights::Gguf(file) if file.stored_format(name) == Some(format) => {
+            Weights::Gguf(file)
+                if file.stored_format(name) == Some(format)
+                    && !self.subtracted.contains_key(name) =>
+            {
                 file.packed(name, n, k, format)?
             }
             _ => {

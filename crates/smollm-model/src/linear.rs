@@ -62,6 +62,11 @@ impl Projection {
         }
     }
 
+    /// The Hugging Face name of the weight in a block, e.g. `model.layers.0.self_attn.q_proj.weight`.
+    pub fn tensor_name(self, layer: usize) -> String {
+        format!("model.layers.{layer}.{}.weight", self.path())
+    }
+
     /// Rows and columns of the weight, `(out, in)`.
     pub fn dims(self, config: &ModelConfig) -> (usize, usize) {
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);

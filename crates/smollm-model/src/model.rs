@@ -251,11 +251,7 @@ impl Llama {
         })?;
         let positions = batch.positions(|i| lengths[i]);
         let rope = RopeTable::new(&positions, config.head_dim, config.rope_theta);
-        let ids = Tensor::new(batch.ids(), &self.device)?;
-        let mut h = self
-            .embed_tokens
-            .index_select(&ids, 0)?
-            .to_dtype(DType::F32)?;
+        let mut h = self.embed(batch)?;
         for (i, block) in self.layers.iter().enumerate() {
             h = self.block(i, block, &h, batch, mode, &rope, &mut past)?;
         }
@@ -265,6 +261,20 @@ impl Llama {
             }
         }
         Ok(ops::rms_norm(&h, &self.norm, config.rms_norm_eps)?)
+    }
+
+    /// The embeddings of a batch's tokens with its noise, `[tokens, hidden]` f32.
+    fn embed(&self, batch: &Ragged) -> Result<Tensor, ModelError> {
+        let ids = Tensor::new(batch.ids(), &self.device)?;
+        let h = self.embed_tokens.index_select(&ids, 0)?;
+        let h = h.to_dtype(DType::F32)?;
+        if !batch.is_noisy() {
+            return Ok(h);
+        }
+        // The base is frozen: nothing flows back through its embeddings, so these may be new numbers.
+        let mut rows = h.flatten_all()?.to_vec1::<f32>()?;
+        batch.add_noise(0, &mut rows, self.config.hidden_size);
+        Ok(Tensor::from_vec(rows, h.dims(), &self.device)?)
     }
 
     /// One block on the residual stream `h: [tokens, hidden]`.

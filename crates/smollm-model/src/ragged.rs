@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ModelError;
+use crate::{EmbeddingNoise, ModelError};
 
 /// Token ids of several sequences, one after the other, with the range of each.
 ///
@@ -13,6 +13,7 @@ use crate::ModelError;
 pub struct Ragged {
     ids: Vec<u32>,
     segments: Arc<[Range<usize>]>,
+    noise: Option<EmbeddingNoise>,
 }
 
 impl Ragged {
@@ -34,7 +35,24 @@ impl Ragged {
         Ok(Self {
             ids,
             segments: segments.into(),
+            noise: None,
         })
+    }
+
+    /// The same sequences with noise on their embeddings, wherever they are embedded: for training alone.
+    ///
+    /// # Errors
+    /// If there is not one bound for each sequence.
+    pub fn with_noise(mut self, noise: EmbeddingNoise) -> Result<Self, ModelError> {
+        if noise.sequences() != self.segments.len() {
+            return Err(ModelError::Argument {
+                what: "the number of bounds of noise",
+                found: noise.sequences().to_string(),
+                expected: format!("{}, one for each sequence", self.segments.len()),
+            });
+        }
+        self.noise = Some(noise);
+        Ok(self)
     }
 
     /// All token ids, sequence after sequence.
@@ -50,6 +68,21 @@ impl Ragged {
     /// Tokens in all.
     pub fn tokens(&self) -> usize {
         self.ids.len()
+    }
+
+    /// Whether embeddings get noise.
+    pub(crate) fn is_noisy(&self) -> bool {
+        self.noise.is_some()
+    }
+
+    /// Adds the noise, if there is any, to embeddings `[_, hidden]` of tokens from `first` on.
+    pub(crate) fn add_noise(&self, first: usize, rows: &mut [f32], hidden: usize) {
+        let Some(noise) = &self.noise else { return };
+        let sequence_of = |token: usize| self.segments.partition_point(|s| s.end <= token);
+        for (token, row) in (first..).zip(rows.chunks_exact_mut(hidden)) {
+            let sequence = sequence_of(token);
+            noise.add(sequence, token - self.segments[sequence].start, row);
+        }
     }
 
     /// Checks every id against the vocabulary and every length, `past` tokens included, against the

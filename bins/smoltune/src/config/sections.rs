@@ -178,6 +178,8 @@ section! {
         decay_steps: Option<usize> = None;
         /// LoRA+: the matrices B learn with so many times the rate of the matrices A
         loraplus_lr_ratio: Option<f64> = None;
+        /// NEFTune: noise of up to this / √(tokens of the row · columns) on the embeddings while training; 5 is usual
+        neftune_noise_alpha: Option<f64> = None;
         /// Decoupled weight decay
         weight_decay: f64 = 0.0;
         /// Gradients are scaled down to this norm; 0 leaves them alone
@@ -216,9 +218,13 @@ section! {
         rslora: bool = false;
         /// DoRA: train the size of every adapted weight's rows too; slower, and no GGUF adapter can be made of it
         use_dora: bool = false;
-        /// Adapter folder to start from; its rank, alpha and modules count, not the keys from `lora_r` to `use_dora` (but for the dropout)
+        /// How the new adapter starts: `true` (A random, B zero), `gaussian`, `orthogonal`, or with a part of each weight: `pissa`, `pissa_niter_N` (the same, fast), `olora`
+        init_lora_weights: String = "true".into();
+        /// Which biases of the base learn, `none`, `all` or `lora_only`: all the same, as it has none; the word is kept in the adapter's config
+        bias: String = "none".into();
+        /// Adapter folder to start from; its rank, alpha and modules count, not the keys from `lora_r` to `bias` (but for the dropout)
         init_adapter: String = String::new();
-        /// Seed of the adapter's start, the order of rows and dropout
+        /// Seed of the adapter's start, the order of rows, dropout and noise
         seed: u64 = 42;
         /// What computes loss and gradients: weights packed for this CPU, or candle's autograd (slower, the reference)
         engine: String = "packed".into();

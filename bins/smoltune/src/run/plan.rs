@@ -128,7 +128,7 @@ pub(crate) fn answer(
 }
 
 /// Keys of `[train]` that a given adapter decides.
-const OF_THE_ADAPTER: [&str; 9] = [
+const OF_THE_ADAPTER: [&str; 11] = [
     "lora_r",
     "lora_alpha",
     "target_modules",
@@ -138,6 +138,8 @@ const OF_THE_ADAPTER: [&str; 9] = [
     "alpha_pattern",
     "rslora",
     "use_dora",
+    "init_lora_weights",
+    "bias",
 ];
 
 /// Trains on the run folder's rows, into `out`.

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod generation;
+mod init;
 mod interrupt;
 mod plan;
 mod resume;

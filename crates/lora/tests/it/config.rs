@@ -1,6 +1,6 @@
 //! `adapter_config.json` as PEFT 0.21.2 writes it (`tests/golden/peft_configs.json`).
 
-use lora::{LoraConfig, LoraError, TargetModules};
+use lora::{Bias, LoraConfig, LoraError, TargetModules};
 use serde_json::{Map, Value};
 
 fn peft(name: &str) -> Result<LoraConfig, LoraError> {
@@ -24,12 +24,20 @@ fn what_we_support_is_read() {
     );
     assert_eq!(peft("default_init_off").unwrap(), plain);
     assert_eq!(peft("gaussian").unwrap(), plain);
+    let bias = peft("bias").unwrap();
+    assert_eq!(bias.bias, Bias::LoraOnly);
+    assert_eq!(
+        LoraConfig {
+            bias: Bias::None,
+            ..bias
+        },
+        plain
+    );
 }
 
 #[test]
 fn what_changes_the_arithmetic_is_refused_by_name() {
     for field in [
-        "bias",
         "lora_bias",
         "modules_to_save",
         "fan_in_fan_out",
@@ -166,6 +174,33 @@ fn what_we_write_we_read_and_integers_stay_integers() {
     let text = serde_json::to_string(&config).unwrap();
     assert!(text.contains(r#""lora_alpha":32,"#), "{text}");
     assert_eq!(serde_json::from_str::<LoraConfig>(&text).unwrap(), config);
+}
+
+#[test]
+fn the_word_for_bias_is_kept_and_another_one_refused() {
+    let with = |word: &str| {
+        let json = format!(
+            r#"{{"peft_type": "LORA", "r": 2, "target_modules": ["o_proj"], "bias": {word}}}"#
+        );
+        serde_json::from_str::<LoraConfig>(&json)
+    };
+    for (word, bias) in [
+        (r#""none""#, Bias::None),
+        (r#""all""#, Bias::All),
+        (r#""lora_only""#, Bias::LoraOnly),
+    ] {
+        let config = with(word).unwrap();
+        assert_eq!(config.bias, bias);
+        let written = serde_json::to_string(&config).unwrap();
+        assert!(written.contains(&format!(r#""bias":{word}"#)), "{written}");
+    }
+    for word in [r#""some""#, "true"] {
+        let error = with(word).unwrap_err().to_string();
+        assert!(
+            error.contains("bias") && error.contains("lora_only"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

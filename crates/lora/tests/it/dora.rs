@@ -5,8 +5,8 @@ use crate::support::{
 };
 use candle_core::{DType, Tensor};
 use lora::{
-    Adapter, Combination, Factor, LoraConfig, LoraError, Snapshot, TrainConfig, TrainState,
-    Trainable, train_from,
+    Adapter, Combination, Factor, InitLoraWeights, LoraConfig, LoraError, Snapshot, TrainConfig,
+    TrainState, Trainable, train_from,
 };
 use smollm_model::ops::row_norms;
 use smollm_model::{
@@ -35,7 +35,8 @@ fn config() -> LoraConfig {
 #[test]
 fn a_new_adapter_has_the_rows_norms_and_changes_nothing() {
     for dtype in [DType::F32, DType::BF16] {
-        let adapter = Adapter::init_beside(&checkpoint(), dtype, config(), 3).unwrap();
+        let adapter =
+            Adapter::init_as(InitLoraWeights::Default, &checkpoint(), dtype, config(), 3).unwrap();
         let mut model = model(dtype);
         for (site, pair) in adapter.pairs() {
             let norms = row_norms(&model.linear(site.layer, site.projection).weight).unwrap();

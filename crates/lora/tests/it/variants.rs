@@ -8,7 +8,7 @@ use candle_core::DType;
 use lora::{Adapter, Engine, TrainConfig, Trainable, train};
 use smollm_model::TrainingOptions;
 
-const VARIANTS: [&str; 12] = [
+const VARIANTS: [&str; 14] = [
     "rslora",
     "patterns",
     "patterns_rslora",
@@ -21,6 +21,8 @@ const VARIANTS: [&str; 12] = [
     "loraplus",
     "dora",
     "dora_patterns",
+    "bias_all",
+    "bias_lora_only",
 ];
 
 fn folder(name: &str) -> String {
@@ -67,6 +69,7 @@ fn what_we_write_peft_would_have_written() {
             "rank_pattern",
             "alpha_pattern",
             "layers_to_transform",
+            "bias",
         ] {
             assert_eq!(written[field], golden[field], "{name}: {field}");
         }
@@ -86,6 +89,9 @@ fn the_first_gradients_and_ten_steps_are_pefts() {
         let grads = crate::gradients::loss(&model, &rows[..2])
             .backward()
             .unwrap();
+        // What PEFT trains has a gradient there, beside `last`.
+        let trained = golden.keys().filter(|name| name.contains("lora_"));
+        assert!(trained.eq(trainable.vars().keys()), "{name}");
         for (tensor, var) in trainable.vars() {
             let theirs = &golden[tensor];
             let values = crate::support::values(theirs);
@@ -122,6 +128,28 @@ fn the_first_gradients_and_ten_steps_are_pefts() {
             }
         }
     }
+}
+
+/// The model has no biases to learn: PEFT's `loraplus` variant starts as these do, with `bias = none`, so that its first
+/// loss and gradients, before a step is made, are theirs bit for bit.
+#[test]
+fn in_peft_too_bias_trains_nothing_more() {
+    let of = |name: &str| tensors(&format!("{}/first.safetensors", folder(name)));
+    let loss = |name: &str| json(&format!("{}/trace.json", folder(name)))["steps"][0].clone();
+    let none = of("loraplus");
+    let config = json(&format!("{}/adapter_config.json", folder("loraplus")));
+    assert_eq!(config["bias"], "none");
+    for name in ["bias_all", "bias_lora_only"] {
+        let biased = of(name);
+        assert!(biased.keys().eq(none.keys()), "{name}");
+        for (tensor, theirs) in &biased {
+            assert_eq!(distance(theirs, &none[tensor]), 0.0, "{name}, {tensor}");
+        }
+        assert_eq!(loss(name), loss("loraplus"), "{name}");
+    }
+    // And the two go the same way to the end.
+    let steps = |name: &str| json(&format!("{}/trace.json", folder(name)))["steps"].clone();
+    assert_eq!(steps("bias_all"), steps("bias_lora_only"));
 }
 
 /// An adapter in fewer layers than its model has trains those alone, and fits no smaller model.

@@ -65,15 +65,17 @@ pub(super) struct Scratch {
 }
 
 impl Pass<'_> {
-    /// The embeddings of the batch's tokens.
+    /// The embeddings of the batch's tokens, with its noise.
     pub(super) fn embed(&self, h: &mut [f32]) {
         let hidden = self.config.hidden_size;
         h.par_chunks_mut(TASK_ROWS * hidden)
             .zip(self.batch.ids().par_chunks(TASK_ROWS))
-            .for_each(|(rows, ids)| {
+            .enumerate()
+            .for_each(|(task, (rows, ids))| {
                 for (row, id) in rows.chunks_exact_mut(hidden).zip(ids) {
                     self.weights.embedding(*id, row);
                 }
+                self.batch.add_noise(task * TASK_ROWS, rows, hidden);
             });
     }
 

@@ -8,6 +8,7 @@ mod gradients;
 mod invariance;
 mod oracle;
 mod packed;
+mod subtracted;
 mod training;
 
 use std::path::PathBuf;

@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Device, Var};
 use smollm_model::{
-    Checkpoint, Checkpointing, Llama, LowRank, Mode, ModelFiles, Projection, Ragged, SiteGradients,
-    TrainingBatch, TrainingLlama, TrainingOptions, TrainingSite, ops::row_norms,
+    Checkpoint, Checkpointing, EmbeddingNoise, Llama, LowRank, Mode, ModelFiles, Projection,
+    Ragged, SiteGradients, TrainingBatch, TrainingLlama, TrainingOptions, TrainingSite,
+    ops::row_norms,
 };
 
 use crate::{fixtures, open};
@@ -254,6 +255,37 @@ fn all_projections_of_ragged_rows_match_autograd() {
 #[test]
 fn dropout_has_the_same_masks() {
     check_f32(&Case::new(&[33, 60], &everywhere(), 3, 0.2));
+}
+
+#[test]
+fn noise_on_embeddings_is_the_same_and_changes_the_gradients() {
+    let quiet = Case::new(&[33, 1, 60], &everywhere(), 3, 0.2);
+    let noise = |key| EmbeddingNoise::new(key, vec![0.02, 0.03, 0.01]);
+    let noisy = |key| {
+        let mut case = Case::new(&[33, 1, 60], &everywhere(), 3, 0.2);
+        case.batch = case.batch.with_noise(noise(key)).unwrap();
+        case
+    };
+    check_f32(&noisy(1));
+    let of = |case: &Case| case.packed(&mut load(f32s()));
+    let (with, without) = (of(&noisy(1)), of(&quiet));
+    assert_eq!(with, of(&noisy(1)));
+    for other in [without, of(&noisy(2))] {
+        assert_ne!(with.0, other.0);
+        each(&quiet, &with.1, &other.1, |name, with, other| {
+            assert!(distance(with, other) > 1e-3, "{name}");
+        });
+    }
+    for threads in [1, 2] {
+        let options = TrainingOptions {
+            threads: Some(threads),
+            checkpointing: Checkpointing::Block,
+            ..f32s()
+        };
+        assert_eq!(noisy(1).packed(&mut load(options)), with, "{threads}");
+    }
+    let few = quiet.batch.with_noise(EmbeddingNoise::new(1, vec![0.1]));
+    assert!(few.unwrap_err().to_string().contains("3, one for each"));
 }
 
 #[test]
