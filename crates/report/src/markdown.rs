@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use textmetrics::stats::PairedComparison;
 
-use crate::data::ReportData;
-use crate::format;
+use crate::data::{Elsewhere, ReportData};
+use crate::{elsewhere as moved_elsewhere, format};
 
 /// Verdict, tables and provenance as Markdown. No row is in it: the page has them.
 ///
@@ -31,6 +31,9 @@ pub fn render_markdown(data: &ReportData) -> String {
     if let Some(short) = data.comparison.short.as_ref().filter(|s| s.n < all.n) {
         let title = format!("{} rows with a short gold answer", short.n);
         section(&mut out, &title, short);
+    }
+    if let Some(moved) = &data.elsewhere {
+        elsewhere(&mut out, moved);
     }
     for block in &data.provenance {
         let _ = write!(out, "\n### {}\n\n", text(&block.title));
@@ -64,6 +67,27 @@ fn section(out: &mut String, title: &str, comparison: &PairedComparison) {
             metric.ties,
             metric.losses,
             text(&metric.says)
+        );
+    }
+}
+
+fn elsewhere(out: &mut String, moved: &Elsewhere) {
+    let said = moved_elsewhere::sentence(moved);
+    let _ = write!(
+        out,
+        "\n\n## Elsewhere\n\n{}\n\n| text | tokens | perplexity before | after | KL, nats a token | same choice |\n|---|---|---|---|---|---|\n",
+        text(&said)
+    );
+    for (name, moved) in &moved.texts {
+        let _ = writeln!(
+            out,
+            "| {} | {} | {:.2} | {:.2} | {:.4} | {:.1} % |",
+            text(name),
+            moved.tokens,
+            moved.perplexity_before,
+            moved.perplexity_after,
+            moved.kl,
+            100.0 * moved.same_choice
         );
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) generate: Generate,
     pub(crate) train: Train,
     pub(crate) evaluate: Evaluate,
+    pub(crate) guard: Guard,
     pub(crate) compare: Compare,
     pub(crate) sweep: Sweep,
 }
@@ -36,6 +37,7 @@ impl Default for Config {
             generate: Generate::default(),
             train: Train::default(),
             evaluate: Evaluate::default(),
+            guard: Guard::default(),
             compare: Compare::default(),
             sweep: Sweep::default(),
         }
@@ -71,6 +73,7 @@ pub(crate) fn sections() -> &'static [Section] {
         Generate::SECTION,
         Train::SECTION,
         Evaluate::SECTION,
+        Guard::SECTION,
         Compare::SECTION,
         Sweep::SECTION,
     ];
@@ -281,6 +284,18 @@ section! {
         /// Samples of permutation tests and bootstraps
         resamples: usize = 10_000;
         /// Seed of these samples
+section! {
+    /// What the adapter has moved on texts that it was not tuned for; it stands beside the comparison.
+    Guard("guard", Some(guard::Args::command)) {
+        /// Whether to look
+        enabled: bool = true => Flag::No;
+        /// A file of texts, parted by lines of `---`; empty for twelve that come with the program
+        text: String = String::new();
+        /// Tokens to read of each text
+        max_tokens: usize = 256;
+    }
+}
+
         seed: u64 = 0;
     }
 }

@@ -65,9 +65,10 @@ pub(crate) fn all_steps(config: &Config, json: bool) -> Result<(), StageError> {
     let text = toml::to_string(config).or_failed()?;
     stage::write_text(&folder.join("smoltune.toml"), &text)?;
     let mut timings = serde_json::Map::new();
-    for (number, step) in plan::steps(config).iter().enumerate() {
+    let steps = plan::steps(config);
+    for (number, step) in steps.iter().enumerate() {
         stage::interrupt::check("run the same command again to go on")?;
-        say(&format!("[{}/{}]", number + 1, plan::STEPS));
+        say(&format!("[{}/{}]", number + 1, steps.len()));
         let begun = Instant::now();
         do_step(step, folder)?;
         let seconds = begun.elapsed().as_secs_f64();
