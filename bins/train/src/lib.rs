@@ -14,6 +14,7 @@ mod dry_run;
 mod keep;
 mod machine;
 mod model;
+mod optim;
 mod plan;
 mod prepared;
 mod record;
@@ -36,6 +37,8 @@ pub use choices::{
     BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
 };
 pub use machine::Bytes;
+pub use model::Base;
+pub use optim::{OptimArg, OptimArgs};
 pub use plan::{MemoryPlan, Plan};
 pub use rows::RowCounts;
 pub use summary::Summary;

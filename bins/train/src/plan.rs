@@ -1,7 +1,7 @@
 //! What a run will take, told before it begins: steps, tokens, arithmetic, memory, time.
 
 use loader::Opened;
-use lora::{Adapter, Load, Sample, TrainConfig, Workload};
+use lora::{Adapter, Load, Optim, Sample, TrainConfig, Workload};
 use serde::Serialize;
 use smollm_model::{Checkpointing, SiteShape, TrainingCost, TrainingOptions};
 use stage::StageError;
@@ -66,7 +66,7 @@ pub struct MemoryPlan {
     pub activations: usize,
     /// Logits of a chunk of supervised tokens.
     pub logits: usize,
-    /// The adapter with gradients and moments.
+    /// The adapter with gradients and what the optimiser remembers, and their average.
     pub adapter: usize,
     /// The model that generates answers, with its keys and values.
     pub generation: usize,
@@ -259,13 +259,25 @@ impl Planning<'_> {
         let model = self.opened.config();
         let program = PROGRAM + rows + size_of::<f32>() * model.vocab_size * model.hidden_size;
         let generation = self.questions.map_or(0, |q| q.memory(self.opened));
-        let whole = |how| total(how).total() + program + generation;
+        // The cost is that of a run with AdamW.
+        let (two, mut own) = (
+            self.remembered(Optim::default()),
+            self.remembered(self.config.optim),
+        );
+        if self.config.ema_decay.is_some() {
+            own += size_of::<f32>() * self.start.parameters();
+        }
+        let adapter = |parts: &TrainingMemory| parts.adapter - two + own;
+        let whole = |how| {
+            let parts = total(how);
+            parts.total() - parts.adapter + adapter(&parts) + program + generation
+        };
         let parts = total(how);
         MemoryPlan {
             weights: parts.weights,
             activations: parts.activations,
             logits: parts.logits,
-            adapter: parts.adapter,
+            adapter: adapter(&parts),
             generation,
             program,
             total: whole(how),
@@ -279,6 +291,13 @@ impl Planning<'_> {
         let sites = sites(self.start);
         let cost = TrainingCost::new(self.opened.config(), options(self.args, how), &sites);
         cost.gradient_flops(Load::of(rows).shape())
+    /// Bytes of what an optimiser remembers of the adapter.
+    fn remembered(&self, optim: Optim) -> usize {
+        let tensors = self.start.tensors();
+        let counts = tensors.values().map(|t| optim.remembered(t.dims()));
+        size_of::<f32>() * counts.sum::<usize>()
+    }
+
     }
 }
 

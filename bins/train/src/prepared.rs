@@ -26,6 +26,7 @@ impl Prepared {
     /// Reads what the command line names.
     pub(crate) fn new(args: &Args, config: &TrainConfig) -> Result<Self, StageError> {
         config.check().map_err(train_error)?;
+        args.optim.check()?;
         scorer::check(args)?;
         start::new_config(args)?;
         let opened = loader::open(&args.model())

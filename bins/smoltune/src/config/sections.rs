@@ -181,10 +181,24 @@ section! {
         decay_steps: Option<usize> = None;
         /// LoRA+: the matrices B learn with so many times the rate of the matrices A
         loraplus_lr_ratio: Option<f64> = None;
-        /// Decoupled weight decay
+        /// What makes updates of gradients
+        optim: String = "adamw".into();
+        /// How much of the first moment a step keeps; `adamw`, `lion`; 0.9 if not set
+        adam_beta1: Option<f64> = None;
+        /// How much of the second moment a step keeps, with `lion` of its average; 0.999 if not set, with `lion` 0.99
+        adam_beta2: Option<f64> = None;
+        /// What `adamw` adds to what it divides by; 1e-8 if not set
+        adam_epsilon: Option<f64> = None;
+        /// How much of the last direction a step keeps; `sgd` (0 if not set), `muon` (0.95)
+        momentum: Option<f64> = None;
+        /// Nesterov momentum with `sgd`
+        nesterov: bool = false;
+        /// Weight decay of all of the adapter; decoupled, but with `sgd`
         weight_decay: f64 = 0.0;
         /// Gradients are scaled down to this norm; 0 leaves them alone
         max_grad_norm: f64 = 1.0;
+        /// Average the adapter over steps, keeping this part of the average in each, such as 0.999; what is evaluated and saved is the average
+        ema_decay: Option<f64> = None;
         /// Rows in a forward pass
         batch_size: usize = 1;
         /// Forward passes in an optimiser step
@@ -271,6 +285,18 @@ section! {
 }
 
 section! {
+    /// What the adapter has moved on texts that it was not tuned for; it stands beside the comparison.
+    Guard("guard", Some(guard::Args::command)) {
+        /// Whether to look
+        enabled: bool = true => Flag::No;
+        /// A file of texts, parted by lines of `---`; empty for twelve that come with the program
+        text: String = String::new();
+        /// Tokens to read of each text
+        max_tokens: usize = 256;
+    }
+}
+
+section! {
     /// How the two sets of answers are compared.
     Compare("compare", Some(compare::Args::command)) {
         /// Rows that count as one
@@ -284,18 +310,6 @@ section! {
         /// Samples of permutation tests and bootstraps
         resamples: usize = 10_000;
         /// Seed of these samples
-section! {
-    /// What the adapter has moved on texts that it was not tuned for; it stands beside the comparison.
-    Guard("guard", Some(guard::Args::command)) {
-        /// Whether to look
-        enabled: bool = true => Flag::No;
-        /// A file of texts, parted by lines of `---`; empty for twelve that come with the program
-        text: String = String::new();
-        /// Tokens to read of each text
-        max_tokens: usize = 256;
-    }
-}
-
         seed: u64 = 0;
     }
 }
