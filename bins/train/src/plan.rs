@@ -3,7 +3,7 @@
 use loader::Opened;
 use lora::{Adapter, Load, Optim, Sample, TrainConfig, Workload};
 use serde::Serialize;
-use smollm_model::{Checkpointing, SiteShape, TrainingCost, TrainingOptions};
+use smollm_model::{Checkpointing, SiteShape, TrainingCost, TrainingMemory, TrainingOptions};
 use stage::StageError;
 
 use crate::args::Args;
@@ -24,6 +24,8 @@ pub(crate) struct Planning<'a> {
     pub(crate) rows: &'a [Sample],
     pub(crate) eval_rows: &'a [Sample],
     pub(crate) questions: Option<&'a Questions>,
+    /// The base is in memory already, and no longer in what the machine has available.
+    pub(crate) loaded: bool,
 }
 
 /// A run that has not begun.
@@ -86,9 +88,12 @@ impl Plan {
         let (args, opened) = (planning.args, planning.opened);
         let work = Workload::new(planning.rows, planning.eval_rows, planning.config);
         let work = work.map_err(train_error)?;
-        let limit = args.memory_limit.or_else(available);
         let packed = args.engine == EngineArg::Packed;
         let memory = |how| packed.then(|| planning.memory(work.largest, how));
+        let held = memory(Checkpointing::None).filter(|_| planning.loaded);
+        let held = held.map_or(0, |memory| memory.weights as u64);
+        let free = || available().map(|free| Bytes(free.0 + held));
+        let limit = args.memory_limit.or_else(free);
         let totals = [Checkpointing::None, Checkpointing::Block].map(memory);
         let chosen = match (args.checkpointing, totals[0], limit) {
             (KeepArg::Block, ..) => Checkpointing::Block,
@@ -286,11 +291,6 @@ impl Planning<'_> {
         }
     }
 
-    /// Floating-point operations of the gradients of some rows.
-    pub(crate) fn gradient_flops(&self, rows: &[Sample], how: Checkpointing) -> f64 {
-        let sites = sites(self.start);
-        let cost = TrainingCost::new(self.opened.config(), options(self.args, how), &sites);
-        cost.gradient_flops(Load::of(rows).shape())
     /// Bytes of what an optimiser remembers of the adapter.
     fn remembered(&self, optim: Optim) -> usize {
         let tensors = self.start.tensors();
@@ -298,6 +298,11 @@ impl Planning<'_> {
         size_of::<f32>() * counts.sum::<usize>()
     }
 
+    /// Floating-point operations of the gradients of some rows.
+    pub(crate) fn gradient_flops(&self, rows: &[Sample], how: Checkpointing) -> f64 {
+        let sites = sites(self.start);
+        let cost = TrainingCost::new(self.opened.config(), options(self.args, how), &sites);
+        cost.gradient_flops(Load::of(rows).shape())
     }
 }
 

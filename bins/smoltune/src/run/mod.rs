@@ -79,9 +79,18 @@ pub(crate) fn all_steps(config: &Config, json: bool) -> Result<(), StageError> {
 
 /// A step, unless its record in `folder` shows that it is done.
 pub(crate) fn do_step(step: &Step, folder: &Path) -> Result<(), StageError> {
+    do_step_with(step, folder, run_command)
+}
+
+/// The same, by other hands.
+pub(crate) fn do_step_with(
+    step: &Step,
+    folder: &Path,
+    work: impl FnOnce(&[String]) -> Result<(), StageError>,
+) -> Result<(), StageError> {
     // Standard output is for the outcome of the whole, not for that of each stage.
     stage::send_results(step.results);
-    let done = step.ensure(folder, run_command);
+    let done = step.ensure(folder, work);
     stage::send_results(stage::Results::Stdout);
     done.map(|_| ()).map_err(|e| e.context(step.name.as_str()))
 }
