@@ -73,19 +73,10 @@ impl Elsewhere {
 
     /// In a sentence, for the notes.
     pub(crate) fn note(&self) -> String {
-        let all = self.all.moved();
-        let better = self.texts.iter();
-        let better = better.filter(|t| t.figures.moved().increase() < 0.0);
+        let said = self.report().says();
         format!(
-            "Elsewhere, on {} texts that it was not tuned for: perplexity {:.2} before, {:.2} after ({:+.2} %, better on {}); \
-             KL {:.4} nats a token; the same token likeliest at {:.1} % of the places.",
-            self.texts.len(),
-            all.perplexity_before,
-            all.perplexity_after,
-            100.0 * all.increase(),
-            better.count(),
-            all.kl,
-            100.0 * all.same_choice
+            "Elsewhere, on {} texts that it was not tuned for: {said}",
+            self.texts.len()
         )
     }
 

@@ -16,7 +16,7 @@ pub(crate) fn section(elsewhere: &Elsewhere) -> Markup {
     html! {
         section {
             h2 { "Elsewhere" }
-            p { "What it has moved on texts of other kinds, which nobody tuned for. " (sentence(elsewhere)) }
+            p { "What it has moved on texts of other kinds, which nobody tuned for: " (sentence(elsewhere)) }
             div.card.scroll { table.metrics {
                 thead { tr {
                     th scope="col" { "Text" } th scope="col" { "Tokens" }
@@ -45,8 +45,14 @@ pub(crate) fn tile(elsewhere: &Elsewhere) -> Markup {
     }
 }
 
-/// What happened to all texts together.
-pub(crate) fn sentence(elsewhere: &Elsewhere) -> String {
+impl Elsewhere {
+    /// What happened to all texts together, in a sentence.
+    pub fn says(&self) -> String {
+        sentence(self)
+    }
+}
+
+fn sentence(elsewhere: &Elsewhere) -> String {
     let all = &elsewhere.all;
     let verb = match direction(all) {
         "up" => "fell",
@@ -56,12 +62,12 @@ pub(crate) fn sentence(elsewhere: &Elsewhere) -> String {
     let better = elsewhere.texts.iter();
     let better = better.filter(|(_, moved)| moved.increase() < 0.0).count();
     format!(
-        "Perplexity {verb} from {} to {} ({}), better on {better} of {} texts; the divergence is {:.4} nats a token, and the likeliest token is the same at {:.1} % of the places.",
+        "perplexity {verb} from {} to {} ({}), better on {better} of {} texts; the divergence is {} nats a token, and the likeliest token is the same at {:.1} % of the places.",
         perplexity(all.perplexity_before),
         perplexity(all.perplexity_after),
         percent(all),
         elsewhere.texts.len(),
-        all.kl,
+        number(all.kl, 4),
         100.0 * all.same_choice
     )
 }
@@ -74,7 +80,7 @@ fn line(name: &str, moved: &Moved, x: &Axis) -> Markup {
             td.num data-th="perplexity before" { (perplexity(moved.perplexity_before)) }
             td.num data-th="perplexity after" { (perplexity(moved.perplexity_after)) }
             td.num.span data-th="change" { span { span class=(direction(moved)) { (percent(moved)) } (bar(moved, x)) } }
-            td.num data-th="KL" { (format!("{:.4}", moved.kl)) }
+            td.num data-th="KL" { (number(moved.kl, 4)) }
             td.num data-th="same choice" { (format!("{:.1} %", 100.0 * moved.same_choice)) }
         }
     }
@@ -107,8 +113,12 @@ fn axis(elsewhere: &Elsewhere) -> Axis {
 }
 
 fn perplexity(value: f64) -> String {
+    number(value, 2)
+}
+
+pub(crate) fn number(value: f64, decimals: usize) -> String {
     if value.is_finite() {
-        format!("{value:.2}")
+        format!("{value:.decimals$}")
     } else {
         "no number".into()
     }
@@ -170,7 +180,7 @@ mod tests {
             ],
         });
         assert!(
-            said.starts_with("Perplexity fell from 20.00 to 19.00"),
+            said.starts_with("perplexity fell from 20.00 to 19.00"),
             "{said}"
         );
         for part in ["1 of 2 texts", "0.0125 nats", "95.1 %"] {

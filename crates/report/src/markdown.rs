@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use textmetrics::stats::PairedComparison;
 
 use crate::data::{Elsewhere, ReportData};
-use crate::{elsewhere as moved_elsewhere, format};
+use crate::elsewhere::number;
+use crate::format;
 
 /// Verdict, tables and provenance as Markdown. No row is in it: the page has them.
 ///
@@ -72,7 +73,7 @@ fn section(out: &mut String, title: &str, comparison: &PairedComparison) {
 }
 
 fn elsewhere(out: &mut String, moved: &Elsewhere) {
-    let said = moved_elsewhere::sentence(moved);
+    let said = format!("On texts of other kinds {}", moved.says());
     let _ = write!(
         out,
         "\n\n## Elsewhere\n\n{}\n\n| text | tokens | perplexity before | after | KL, nats a token | same choice |\n|---|---|---|---|---|---|\n",
@@ -81,12 +82,12 @@ fn elsewhere(out: &mut String, moved: &Elsewhere) {
     for (name, moved) in &moved.texts {
         let _ = writeln!(
             out,
-            "| {} | {} | {:.2} | {:.2} | {:.4} | {:.1} % |",
+            "| {} | {} | {} | {} | {} | {:.1} % |",
             text(name),
             moved.tokens,
-            moved.perplexity_before,
-            moved.perplexity_after,
-            moved.kl,
+            number(moved.perplexity_before, 2),
+            number(moved.perplexity_after, 2),
+            number(moved.kl, 4),
             100.0 * moved.same_choice
         );
     }

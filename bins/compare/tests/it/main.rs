@@ -512,7 +512,7 @@ fn what_was_moved_elsewhere_stands_beside_the_gain() {
     assert_eq!(elsewhere["texts"][0]["kl"], json!(0.01));
     assert_eq!(elsewhere["texts"][1]["perplexity_after"], Value::Null);
     let notes = found["notes"].to_string();
-    let said = "perplexity 20.00 before, 19.00 after (-5.00 %, better on 1)";
+    let said = "perplexity fell from 20.00 to 19.00 (\u{2212}5.00 %), better on 1 of 2 texts";
     assert!(notes.contains(said), "{notes}");
     let page = fs::read_to_string(at("page.html")).expect("written");
     assert!(page.contains("<h2>Elsewhere</h2>") && page.contains("no number"));

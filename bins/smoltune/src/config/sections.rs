@@ -292,7 +292,7 @@ section! {
         /// A file of texts, parted by lines of `---`; empty for twelve that come with the program
         text: String = String::new();
         /// Tokens to read of each text
-        max_tokens: usize = 256;
+        tokens: usize = 256 => Flag::Named("max-tokens");
     }
 }
 

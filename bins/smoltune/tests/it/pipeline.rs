@@ -86,7 +86,7 @@ fn what_was_moved_elsewhere_stands_beside_the_gain_unless_it_is_left_out() {
         "A river bends.\n---\nSeven under paper light.\n",
     );
     let outcome = bench.json(&format!(
-        "{LINE} --set guard.text=mine.txt --set guard.max_tokens=8"
+        "{LINE} --set guard.text=mine.txt --set guard.tokens=8"
     ));
     let elsewhere = &outcome["comparison"]["elsewhere"];
     let guard = std::fs::read_to_string(bench.path("done/guard.json")).unwrap();

@@ -121,7 +121,7 @@ fn what_was_moved_elsewhere_is_there_if_it_was_measured() {
     let page = render(&data);
     for part in [
         "<h2>Elsewhere</h2>",
-        "Perplexity fell from 20.00 to 19.00 (\u{2212}5.00 %), better on 1 of 2 texts",
+        "perplexity fell from 20.00 to 19.00 (\u{2212}5.00 %), better on 1 of 2 texts",
         "a story",
         "+5.00 %",
         "\u{2212}10.00 %",
