@@ -77,6 +77,9 @@ pub struct Args {
     /// Training log to draw in the report; found beside the second system's adapter if not given
     #[arg(long, alias = "train_log", value_name = "FILE")]
     pub train_log: Option<PathBuf>,
+    /// What `guard --out-file` measured of the second system elsewhere, to show beside the comparison
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    pub guard: Option<PathBuf>,
     /// A second run of the first system: says which changes are no larger than its own noise
     #[arg(long, value_name = "FILE")]
     pub repeat: Option<PathBuf>,
@@ -172,6 +175,7 @@ impl Args {
                 ..CompareOptions::default()
             },
             train_log: self.train_log.clone(),
+            guard: self.guard.clone(),
         }
     }
 }

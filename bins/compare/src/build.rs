@@ -15,6 +15,7 @@ use textmetrics::{RowScore, ScoreOptions};
 
 use crate::clusters::ClusterBy;
 use crate::controls;
+use crate::elsewhere::Elsewhere;
 use crate::join::{JoinedBy, Unmatched};
 use crate::provenance;
 use crate::read::{Joined, Pair, read};
@@ -36,6 +37,8 @@ pub struct Extras {
     pub repeat: Option<PathBuf>,
     /// Training log for the report; looked for beside the second system's adapter if not given.
     pub train_log: Option<PathBuf>,
+    /// What `guard` measured of the second system.
+    pub guard: Option<PathBuf>,
 }
 
 /// One system: its predictions and what they were made with, as far as a manifest says.
@@ -67,6 +70,9 @@ pub struct Comparison {
     /// What a second run of the first system changed, by metric.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<BTreeMap<&'static str, NoiseFloor>>,
+    /// What `guard` measured of the second system on texts that it was not tuned for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<Elsewhere>,
     /// What a reader must know besides the figures, in sentences.
     pub notes: Vec<String>,
     /// The first system.
@@ -161,7 +167,15 @@ fn one_comparison(
     let rows = rows
         .zip(scores)
         .map(|((a, b), (score_a, score_b))| report_row(a.clone(), b.clone(), *score_a, *score_b));
-    let origin = provenance::collect(before, after, extras.train_log.as_deref())?;
+    let mut origin = provenance::collect(before, after, extras.train_log.as_deref())?;
+    let elsewhere = match &extras.guard {
+        Some(path) => {
+            let read = Elsewhere::read(path)?;
+            origin.blocks.push(read.provenance(path)?);
+            Some(read)
+        }
+        None => None,
+    };
     let mut comparison = Comparison {
         identical,
         notes: Vec::new(),
@@ -170,6 +184,7 @@ fn one_comparison(
         candidates: pair.candidates,
         length_control,
         noise_floor: found.noise_floor,
+        elsewhere,
         before: System {
             name: origin.before,
             file: FileRecord::of(before)?,
@@ -272,6 +287,7 @@ impl Comparison {
             noise_floor: self.noise_floor.clone().unwrap_or_default(),
             rows: self.rows.clone(),
             training: self.training.clone(),
+            elsewhere: self.elsewhere.as_ref().map(Elsewhere::report),
             provenance: self.provenance.clone(),
             notes: self.notes.clone(),
         }
@@ -307,6 +323,7 @@ impl Comparison {
                 self.figures.all.n, clean.n, clean.says
             ));
         }
+        notes.extend(self.elsewhere.as_ref().map(Elsewhere::note));
         notes
     }
 

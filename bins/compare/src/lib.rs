@@ -10,6 +10,7 @@ mod args;
 mod build;
 mod clusters;
 mod controls;
+mod elsewhere;
 mod join;
 mod plots;
 mod provenance;
@@ -27,6 +28,7 @@ use textmetrics::stats::{PairedComparison, Verdict};
 pub use args::Args;
 pub use build::{Comparison, Extras, System, build, build_all};
 pub use clusters::ClusterBy;
+pub use elsewhere::{Elsewhere, Figures, Text};
 pub use join::{JoinedBy, Unmatched};
 pub use samples::samples;
 pub use seeds::{SeedsComparison, build_seeds};
@@ -52,6 +54,11 @@ pub fn run(args: &Args) -> Result<(), StageError> {
     if (args.html.is_some() || args.markdown.is_some()) && others.len() > 1 {
         return Err(StageError::usage(
             "--html and --markdown show one comparison: give two files, not more",
+        ));
+    }
+    if args.guard.is_some() && others.len() > 1 {
+        return Err(StageError::usage(
+            "--guard is of one system: give two files, not more",
         ));
     }
     let extras = args.extras();

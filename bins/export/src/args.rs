@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use loader::{DEFAULT_MODEL, DType, ModelSpec};
 use stage::StageError;
 
+use crate::push::PushArgs;
+
 /// Safetensors files are split above this, as transformers 4 does.
 const SHARD_BYTES: u64 = 5_000_000_000;
 
@@ -18,7 +20,9 @@ Examples:
   smoltune export --model-name adapter --format gguf-adapter
       The adapter alone, for `llama-cli --lora`.
   smoltune export --model-name adapter --format peft --dialect portable --report compare.json
-      An adapter for readers that know `r` and `lora_alpha` alone, the scores in its model card.";
+      An adapter for readers that know `r` and `lora_alpha` alone, the scores in its model card.
+  HF_TOKEN=… smoltune export --model-name adapter --format peft --push-to-hub USER/NAME --private
+      The adapter on the hub.";
 
 /// Write a model with its adapter merged, or an adapter, in the formats of other programs.
 #[derive(Debug, Clone, clap::Parser)]
@@ -63,6 +67,9 @@ pub struct Args {
     /// Licence of what is written, for the model card and the GGUF file [default: the one that the base or the adapter states]
     #[arg(long, value_name = "SPDX")]
     pub license: Option<String>,
+    /// Where to put it besides
+    #[command(flatten)]
+    pub push: PushArgs,
     /// Replace what an earlier export left in the folder
     #[arg(long)]
     pub overwrite: bool,

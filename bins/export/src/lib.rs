@@ -21,6 +21,7 @@ mod gguf_tensors;
 mod gguf_vocabulary;
 mod license;
 mod modelfile;
+mod push;
 mod range;
 mod room;
 mod scores;
@@ -37,6 +38,8 @@ use stage::{Manifest, StageError};
 
 pub use args::{Args, Dialect, Format, OutType, Precision};
 use card::Card;
+use push::Push;
+pub use push::PushArgs;
 use scores::Scores;
 
 const MANIFEST_FILE: &str = "manifest.json";
@@ -59,6 +62,9 @@ pub struct Summary {
     pub parameters: usize,
     /// The files, by their names in the folder.
     pub files: Vec<String>,
+    /// The address of the commit on the hub, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// What a format's writer gives back: files in the order they were written, tensors, numbers.
@@ -85,8 +91,10 @@ pub fn run(args: &Args) -> Result<(), StageError> {
         Some(adapter) if args.format.is_adapter() => adapter.clone(),
         Some(adapter) => format!("{} with {adapter} merged", summary.model),
     };
+    let commit = summary.commit.as_ref();
+    let commit = commit.map_or_else(String::new, |url| format!("\non the hub: {url}"));
     stage::emit(&format!(
-        "{what}: {} tensors, {} parameters in {} ({})",
+        "{what}: {} tensors, {} parameters in {} ({}){commit}",
         summary.tensors,
         summary.parameters,
         summary.output_dir,
@@ -98,9 +106,27 @@ pub fn run(args: &Args) -> Result<(), StageError> {
 ///
 /// # Errors
 /// Exit code 2 for flags that contradict each other or a folder that is not empty, 3 for models that
-/// cannot be read, or cannot be said in the format, 1 when writing fails.
+/// cannot be read, or cannot be said in the format, 1 when writing or pushing fails.
 pub fn export(args: &Args) -> Result<Summary, StageError> {
     args.check()?;
+    let push = Push::wanted(&args.push)?;
+    let mut summary = write(args)?;
+    if let Some(push) = push {
+        let out = args.output_dir();
+        let pushed = push.files(&out, &summary.files);
+        let pushed = pushed.map_err(|e| {
+            e.context(format!(
+                "{} is whole, but it is not on the hub",
+                out.display()
+            ))
+        })?;
+        summary.commit = Some(pushed);
+    }
+    Ok(summary)
+}
+
+/// Writes the folder.
+fn write(args: &Args) -> Result<Summary, StageError> {
     let scores = args.report.as_deref().map(Scores::read).transpose()?;
     let opened = loader::open(&args.model()).map_err(load_error)?;
     let adapter = opened
@@ -169,6 +195,7 @@ impl Summary {
             tensors: written.tensors,
             parameters: written.parameters,
             files: names.collect(),
+            commit: None,
         }
     }
 }

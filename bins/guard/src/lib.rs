@@ -9,11 +9,11 @@
 mod drift;
 mod texts;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use loader::{InferenceArgs, LoadError, ModelSpec};
+use loader::{InferenceArgs, LoadError, ModelSpec, Opened};
 use serde::Serialize;
-use stage::StageError;
+use stage::{Manifest, OrExit, StageError};
 
 pub use drift::{Drift, TextDrift};
 pub use texts::{Passage, built_in};
@@ -67,7 +67,7 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Write the JSON object here, too
+    /// Write the JSON object here, too, and its manifest beside it; `compare --guard` reads it
     #[arg(long, value_name = "FILE", alias = "out_file")]
     pub out_file: Option<PathBuf>,
 }
@@ -93,9 +93,11 @@ pub struct Summary {
 /// # Errors
 /// As [`measure`]; exit code 1 where a limit is passed, after the figures are printed.
 pub fn run(args: &Args) -> Result<(), StageError> {
-    let summary = measure(args)?;
+    let (summary, mut manifest) = measured(args)?;
     if let Some(path) = &args.out_file {
         stage::write_json(path, &summary)?;
+        manifest.add_output(path)?;
+        manifest.write(&manifest_path(path))?;
     }
     if args.json {
         stage::emit_json(&summary)?;
@@ -111,6 +113,11 @@ pub fn run(args: &Args) -> Result<(), StageError> {
 /// Exit code 2 for flags that make no sense or a model without an adapter, 3 for models or texts that cannot be read,
 /// 130 after Ctrl-C.
 pub fn measure(args: &Args) -> Result<Summary, StageError> {
+    measured(args).map(|(summary, _)| summary)
+}
+
+/// The figures, and what they were made from.
+fn measured(args: &Args) -> Result<(Summary, Manifest), StageError> {
     stage::interrupt::install();
     for (flag, limit) in [
         ("--max-kl", args.max_kl),
@@ -136,17 +143,42 @@ pub fn measure(args: &Args) -> Result<Summary, StageError> {
         )));
     };
     let adapter = folder.display().to_string();
+    let manifest = manifest(args, &opened, &adapter)?;
     let longest = args.max_tokens.min(opened.config().max_position_embeddings);
     let encoded = texts::encode(&passages, opened.prompter(), longest)?;
     let mut model = loader::pack(&[&opened], args.inference.options()).map_err(load_error)?;
     let texts = drift::read_all(&mut model, &encoded, usize::from(args.batch_size))?;
-    Ok(Summary {
+    let summary = Summary {
         model: opened.base_name().to_owned(),
         adapter,
         format: args.inference.describe(),
         drift: Drift::of(&texts),
         texts,
-    })
+    };
+    Ok((summary, manifest))
+}
+
+/// What the figures depend on. How many texts are read together is no part of it.
+fn manifest(args: &Args, opened: &Opened, adapter: &str) -> Result<Manifest, StageError> {
+    let mut manifest = Manifest::new("guard")
+        .argument("max_tokens", args.max_tokens)
+        .argument("dtype", args.inference.describe());
+    manifest.model = Some(opened.description().to_owned());
+    manifest.adapter = Some(adapter.to_owned());
+    for path in args.text.iter() {
+        manifest.add_input(path)?;
+    }
+    for path in opened.weight_files().or_bad_data()? {
+        manifest.add_input(&path)?;
+    }
+    Ok(manifest)
+}
+
+/// `<out>.manifest.json`, as `generate` has it.
+fn manifest_path(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".manifest.json");
+    PathBuf::from(name)
 }
 
 impl Summary {

@@ -109,9 +109,13 @@ fn dispatch(command: &Command) -> Result<(), StageError> {
 
 /// Runs a command line as if it had been typed, in this process.
 fn run_command(words: &[String]) -> Result<(), StageError> {
+    dispatch(&read_command(words)?.command)
+}
+
+/// A command line after the program's name.
+fn read_command(words: &[String]) -> Result<Cli, StageError> {
     let all = std::iter::once("smoltune").chain(words.iter().map(String::as_str));
-    let cli = Cli::try_parse_from(all).map_err(|e| StageError::usage(e.to_string()))?;
-    dispatch(&cli.command)
+    Cli::try_parse_from(all).map_err(|e| StageError::usage(e.to_string()))
 }
 
 /// One line for people, on standard error; a closed one is no reason to stop.

@@ -12,6 +12,7 @@ use crate::choices::{
     BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
 };
 use crate::machine::Bytes;
+use crate::optim::OptimArgs;
 
 /// Where evaluation rows are looked for when `--eval_csv` is not given: what `prepare --val` writes,
 /// and the original's name.
@@ -118,12 +119,18 @@ pub struct Args {
     /// Batches in one optimiser step
     #[arg(long, value_name = "N", default_value_t = 16, aliases = ["gradient-accumulation-steps", "gradient_accumulation_steps"])]
     pub ga: usize,
-    /// Decoupled weight decay
+    /// The optimiser and its numbers
+    #[command(flatten)]
+    pub optim: OptimArgs,
+    /// Weight decay of all of the adapter; decoupled, but with --optim sgd
     #[arg(long, value_name = "X", default_value_t = 0.0, alias = "weight_decay")]
     pub weight_decay: f64,
     /// Scale gradients down to this norm; 0 leaves them alone
     #[arg(long, value_name = "X", default_value_t = 1.0, alias = "max_grad_norm")]
     pub max_grad_norm: f64,
+    /// Average the adapter over steps, keeping this part of the average in each, such as 0.999: what is evaluated and saved is the average
+    #[arg(long, value_name = "X", alias = "ema_decay")]
+    pub ema_decay: Option<f64>,
     /// Steps between evaluations
     #[arg(long, value_name = "N", default_value_t = 50, alias = "eval_steps")]
     pub eval_steps: usize,
@@ -316,8 +323,10 @@ impl Args {
             decay_steps: self.decay_steps,
             loraplus_lr_ratio: self.loraplus_lr_ratio,
             neftune_noise_alpha: self.neftune_noise_alpha,
+            optim: self.optim.optim(),
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
+            ema_decay: self.ema_decay,
             batching: match self.batching {
                 BatchingArg::Shuffled => Batching::Shuffled,
                 BatchingArg::Bucketed => Batching::Bucketed,

@@ -18,11 +18,11 @@ pub(crate) fn run(args: &Args) -> Result<(), StageError> {
     interrupt::install();
     let config = args.train_config();
     let prepared = Prepared::new(args, &config)?;
-    let mut plan = Plan::new(&prepared.planning(args, &config))?;
-    let fits = plan.check(&prepared.planning(args, &config));
+    let mut plan = Plan::new(&prepared.planning(args, &config, false))?;
+    let fits = plan.check(&prepared.planning(args, &config, false));
     if fits.is_ok() && !args.no_probe {
         let rows = typical_batch(args, &prepared.rows.samples);
-        let planning = prepared.planning(args, &config);
+        let planning = prepared.planning(args, &config, false);
         let flops = planning.gradient_flops(&rows, plan.checkpointing());
         let start = prepared.start.clone();
         let mut model = Model::load(args, plan.checkpointing(), prepared.opened)?;

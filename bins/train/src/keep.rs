@@ -117,6 +117,9 @@ impl Keeper {
     }
 }
 
+/// The setting that has the hashes of the model's files.
+pub(crate) const MODEL_FILES: &str = "model_files";
+
 /// All that decides a run's result, by the names of the flags: what must be equal to go on.
 pub(crate) fn settings(
     manifest: &Manifest,
@@ -136,6 +139,6 @@ pub(crate) fn settings(
         let hash = stage::sha256_file(path.as_ref());
         hashes.push(Value::from(hash.map_err(StageError::bad_data)?));
     }
-    add("model_files", hashes.into());
+    add(MODEL_FILES, hashes.into());
     Ok(settings)
 }

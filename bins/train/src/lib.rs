@@ -14,6 +14,7 @@ mod dry_run;
 mod keep;
 mod machine;
 mod model;
+mod optim;
 mod plan;
 mod prepared;
 mod record;
@@ -36,12 +37,14 @@ pub use choices::{
     BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
 };
 pub use machine::Bytes;
+pub use model::Base;
+pub use optim::{OptimArg, OptimArgs};
 pub use plan::{MemoryPlan, Plan};
 pub use rows::RowCounts;
 pub use summary::Summary;
 
 use keep::Keeper;
-use model::Model;
+use model::{Loaded, Model};
 use prepared::Prepared;
 use record::{LOG_FILE, Recorder};
 use rows::Encoded;
@@ -54,10 +57,18 @@ const MANIFEST_FILE: &str = "manifest.json";
 /// # Errors
 /// As [`fine_tune`]; also when standard output cannot be written.
 pub fn run(args: &Args) -> Result<(), StageError> {
+    run_on(&mut Base::default(), args)
+}
+
+/// As [`run`], with the base model that an earlier run has loaded, where it is the same, and leaving it for a later one.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(base: &mut Base, args: &Args) -> Result<(), StageError> {
     if args.dry_run {
         return dry_run::run(args);
     }
-    let summary = fine_tune(args)?;
+    let summary = fine_tune_on(base, args)?;
     if args.json {
         stage::emit_json(&summary)
     } else {
@@ -72,15 +83,22 @@ pub fn run(args: &Args) -> Result<(), StageError> {
 /// that cannot be read or used, 130 after Ctrl-C (what was learnt is saved and marked incomplete),
 /// 1 when training or writing fails.
 pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
+    fine_tune_on(&mut Base::default(), args)
+}
+
+/// As [`fine_tune`], on a base that may be loaded already.
+fn fine_tune_on(base: &mut Base, args: &Args) -> Result<Summary, StageError> {
     interrupt::install();
     let config = args.train_config();
     let prepared = Prepared::new(args, &config)?;
-    let planning = prepared.planning(args, &config);
+    let (manifest, settings) = identity(args, &prepared)?;
+    let files = settings[keep::MODEL_FILES].clone();
+    let wanted = Loaded::new(args, manifest.model.clone(), files);
+    let planning = prepared.planning(args, &config, base.has(&wanted));
     let plan = Plan::new(&planning)?;
     plan.check(&planning)?;
     say(&plan.text());
     start::advise(args);
-    let (manifest, settings) = identity(args, &prepared)?;
     let counts = prepared.counts();
     stage::create_folder(&args.output_dir)?;
     let keeper = Keeper::new(args, settings);
@@ -103,7 +121,7 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
         .transpose()?;
     // After the scorer, whose base is the whole one.
     let residual = start::residual(args, &mut opened, &mut start, found.as_mut())?;
-    let mut model = Model::load(args, plan.checkpointing(), opened)?;
+    let model = base.take(&wanted, args, plan.checkpointing(), opened)?;
     let job = Job {
         args,
         config: &config,
@@ -112,7 +130,7 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
         eval_rows: eval_rows.as_ref(),
     };
     let scorer = scorer.as_mut().map(|scorer| scorer as &mut dyn Scorer);
-    let (outcome, last, spent) = job.learn(&mut model, scorer, (&start, residual), found)?;
+    let (outcome, last, spent) = job.learn(model, scorer, (&start, residual), found)?;
     let (trained, loaded_best) = choose(args, &keeper, &outcome, last)?;
     let manifest = manifest.fact("loaded_best", loaded_best);
     save(args, &trained, &outcome, manifest, &counts.0)?;

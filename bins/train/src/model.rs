@@ -2,12 +2,78 @@
 
 use loader::Opened;
 use lora::{Adapter, Engine, LoraError, Trainable};
+use serde_json::Value;
 use smollm_model::{Checkpointing, Llama, TrainingLlama};
 use stage::StageError;
 
 use crate::args::Args;
-use crate::choices::EngineArg;
-use crate::{load_error, plan};
+use crate::choices::{EngineArg, Precision};
+use crate::{load_error, plan, say};
+
+/// A base model that stays loaded from one run to the next, for as long as it is the one that is asked for.
+///
+/// Training leaves a base as it was, so the runs have the bytes of runs that loaded it each for itself.
+#[derive(Default)]
+pub struct Base(Option<(Loaded, Model)>);
+
+/// What a base that is loaded was loaded from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Loaded {
+    dtype: Precision,
+    engine: EngineArg,
+    model: Option<String>,
+    /// SHA-256 of the model's files.
+    files: Value,
+    /// Nothing was taken out of it.
+    whole: bool,
+}
+
+impl Loaded {
+    /// What a run asks for; `files` are the hashes by which it is known again.
+    pub(crate) fn new(args: &Args, model: Option<String>, files: Value) -> Self {
+        Self {
+            model,
+            dtype: args.dtype,
+            engine: args.engine,
+            files,
+            whole: !args.init_lora_weights.changes_base(),
+        }
+    }
+
+    /// Whether the one does for the other.
+    fn serves(&self, wanted: &Self) -> bool {
+        self.whole && self == wanted
+    }
+}
+
+impl Base {
+    /// Whether a base like that is there.
+    pub(crate) fn has(&self, wanted: &Loaded) -> bool {
+        self.0.as_ref().is_some_and(|(held, _)| held.serves(wanted))
+    }
+
+    /// The base that is asked for: the one that is there, or another one in its place.
+    pub(crate) fn take(
+        &mut self,
+        wanted: &Loaded,
+        args: &Args,
+        checkpointing: Checkpointing,
+        opened: Opened,
+    ) -> Result<&mut Model, StageError> {
+        let fits = |(held, model): &(Loaded, Model)| {
+            held.serves(wanted) && model.checkpointing().is_none_or(|it| it == checkpointing)
+        };
+        // The old one goes before the new one comes: there may be no room for both.
+        let model = match self.0.take().filter(fits) {
+            Some((_, model)) => {
+                say("the base model is loaded already");
+                model
+            }
+            None => Model::load(args, checkpointing, opened)?,
+        };
+        Ok(&mut self.0.insert((wanted.clone(), model)).1)
+    }
+}
 
 /// What [`lora::train`] runs on.
 pub(crate) enum Model {
@@ -40,6 +106,14 @@ impl Model {
         match self {
             Self::Packed(model) => Trainable::beside(start, model.config()),
             Self::Autograd(model) => Trainable::attach(start, model),
+        }
+    }
+
+    /// What it keeps for the backward pass, where that is decided when it is loaded.
+    fn checkpointing(&self) -> Option<Checkpointing> {
+        match self {
+            Self::Packed(model) => Some(model.checkpointing()),
+            Self::Autograd(_) => None,
         }
     }
 

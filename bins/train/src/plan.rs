@@ -1,9 +1,9 @@
 //! What a run will take, told before it begins: steps, tokens, arithmetic, memory, time.
 
 use loader::Opened;
-use lora::{Adapter, Load, Sample, TrainConfig, Workload};
+use lora::{Adapter, Load, Optim, Sample, TrainConfig, Workload};
 use serde::Serialize;
-use smollm_model::{Checkpointing, SiteShape, TrainingCost, TrainingOptions};
+use smollm_model::{Checkpointing, SiteShape, TrainingCost, TrainingMemory, TrainingOptions};
 use stage::StageError;
 
 use crate::args::Args;
@@ -24,6 +24,8 @@ pub(crate) struct Planning<'a> {
     pub(crate) rows: &'a [Sample],
     pub(crate) eval_rows: &'a [Sample],
     pub(crate) questions: Option<&'a Questions>,
+    /// The base is in memory already, and no longer in what the machine has available.
+    pub(crate) loaded: bool,
 }
 
 /// A run that has not begun.
@@ -69,7 +71,7 @@ pub struct MemoryPlan {
     pub activations: usize,
     /// Logits of a chunk of supervised tokens.
     pub logits: usize,
-    /// The adapter with gradients and moments.
+    /// The adapter with gradients and what the optimiser remembers, and their average.
     pub adapter: usize,
     /// The model that generates answers, with its keys and values.
     pub generation: usize,
@@ -89,9 +91,12 @@ impl Plan {
         let (args, opened) = (planning.args, planning.opened);
         let work = Workload::new(planning.rows, planning.eval_rows, planning.config);
         let work = work.map_err(train_error)?;
-        let limit = args.memory_limit.or_else(available);
         let packed = args.engine == EngineArg::Packed;
         let memory = |how| packed.then(|| planning.memory(work.largest, how));
+        let held = memory(Checkpointing::None).filter(|_| planning.loaded);
+        let held = held.map_or(0, |memory| memory.weights as u64);
+        let free = || available().map(|free| Bytes(free.0 + held));
+        let limit = args.memory_limit.or_else(free);
         let totals = [Checkpointing::None, Checkpointing::Block].map(memory);
         let chosen = match (args.checkpointing, totals[0], limit) {
             (KeepArg::Block, ..) => Checkpointing::Block,
@@ -271,25 +276,42 @@ impl Planning<'_> {
         let model = self.opened.config();
         let program = PROGRAM + rows + size_of::<f32>() * model.vocab_size * model.hidden_size;
         let generation = self.questions.map_or(0, |q| q.memory(self.opened));
-        // The factors that were taken out of the base are kept beside those that learn.
-        let start = if self.args.init_lora_weights.changes_base() {
-            size_of::<f32>() * self.start.parameters()
-        } else {
-            0
+        // The cost is that of a run with AdamW.
+        let (two, mut own) = (
+            self.remembered(Optim::default()),
+            self.remembered(self.config.optim),
+        );
+        let copy = size_of::<f32>() * self.start.parameters();
+        // The average, and the factors that were taken out of the base, are kept beside what learns.
+        let copies = [
+            self.config.ema_decay.is_some(),
+            self.args.init_lora_weights.changes_base(),
+        ];
+        own += copy * copies.into_iter().filter(|is| *is).count();
+        let adapter = |parts: &TrainingMemory| parts.adapter - two + own;
+        let whole = |how| {
+            let parts = total(how);
+            parts.total() - parts.adapter + adapter(&parts) + program + generation
         };
-        let whole = |how| total(how).total() + start + program + generation;
         let parts = total(how);
         MemoryPlan {
             weights: parts.weights,
             activations: parts.activations,
             logits: parts.logits,
-            adapter: parts.adapter + start,
+            adapter: adapter(&parts),
             generation,
             program,
             total: whole(how),
             total_without_checkpointing: whole(Checkpointing::None),
             total_with_checkpointing: whole(Checkpointing::Block),
         }
+    }
+
+    /// Bytes of what an optimiser remembers of the adapter.
+    fn remembered(&self, optim: Optim) -> usize {
+        let tensors = self.start.tensors();
+        let counts = tensors.values().map(|t| optim.remembered(t.dims()));
+        size_of::<f32>() * counts.sum::<usize>()
     }
 
     /// Floating-point operations of the gradients of some rows.

@@ -26,6 +26,7 @@ impl Prepared {
     /// Reads what the command line names.
     pub(crate) fn new(args: &Args, config: &TrainConfig) -> Result<Self, StageError> {
         config.check().map_err(train_error)?;
+        args.optim.check()?;
         scorer::check(args)?;
         start::new_config(args)?;
         let opened = loader::open(&args.model())
@@ -63,9 +64,15 @@ impl Prepared {
         (self.rows.counts.clone(), eval)
     }
 
-    /// What a plan needs to know.
-    pub(crate) fn planning<'a>(&'a self, args: &'a Args, config: &'a TrainConfig) -> Planning<'a> {
+    /// What a plan needs to know; `loaded`: the base is in memory already.
+    pub(crate) fn planning<'a>(
+        &'a self,
+        args: &'a Args,
+        config: &'a TrainConfig,
+        loaded: bool,
+    ) -> Planning<'a> {
         Planning {
+            loaded,
             args,
             config,
             opened: &self.opened,

@@ -116,7 +116,8 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
     let config = adapter.config();
     let excluded = config.exclude_modules.as_ref().map(ToString::to_string);
     let generating = |n: usize| args.predict_with_generate.then_some(n);
-    Manifest::new("train")
+    let manifest = args.optim.record(Manifest::new("train"));
+    manifest
         .argument("max_seq_len", args.max_seq_len)
         .argument("epochs", args.epochs)
         .argument("max_steps", args.max_steps)
@@ -131,6 +132,7 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
         .argument("ga", args.ga)
         .argument("weight_decay", args.weight_decay)
         .argument("max_grad_norm", args.max_grad_norm)
+        .argument("ema_decay", args.ema_decay)
         .argument("eval_steps", args.eval_steps)
         .argument("predict_with_generate", args.predict_with_generate)
         .argument("gen_rows", generating(args.gen_rows))

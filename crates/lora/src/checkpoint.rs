@@ -1,15 +1,15 @@
 //! Checkpoints: folders `checkpoint-N` that a run can go on from, and rotation among them.
 //!
-//! A checkpoint holds an adapter in PEFT's format (so it can be used as it is), the optimiser's
-//! moments in [`OPTIMIZER_FILE`], and [`STATE_FILE`]. It is written under another name and renamed,
+//! A checkpoint holds an adapter in PEFT's format (so it can be used as it is), what the optimiser
+//! remembers in [`OPTIMIZER_FILE`], and [`STATE_FILE`]. It is written under another name and renamed,
 //! so that a folder `checkpoint-N` is whole or absent; [`STATE_FILE`] has the SHA-256 of the other
 //! files, so that a copy which lost something is noticed.
 
-use crate::adamw::Moments;
 use crate::adapter::Adapter;
 use crate::config::CONFIG_FILE;
 use crate::error::CheckpointError;
 use crate::files::{CONFIG_BYTES, WEIGHTS_FILE, read_whole, write_whole};
+use crate::optim::{Buffer, Moments};
 use crate::record::{Record, Settings, sha256};
 use crate::state::{Progress, Snapshot};
 use safetensors::tensor::{Dtype, TensorView};
@@ -25,8 +25,6 @@ pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 pub const STATE_FILE: &str = "trainer_state.json";
 
 const PREFIX: &str = "checkpoint-";
-/// What torch calls the two moments.
-const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
 
 /// A checkpoint that was read, whole and undamaged.
 #[derive(Clone, Debug)]
@@ -37,7 +35,7 @@ pub struct Checkpoint {
     pub adapter: Adapter,
     /// What the run had behind it.
     pub progress: Progress,
-    /// The optimiser's moments.
+    /// What the optimiser remembers, by variable; with an average, their own values, too.
     pub moments: BTreeMap<String, Moments>,
     /// What the run was made with.
     pub settings: Settings,
@@ -161,7 +159,7 @@ impl CheckpointFolder {
         self.sweep()?;
         snapshot.adapter.save(&partial)?;
         let path = partial.join(OPTIMIZER_FILE);
-        write_whole(&path, &moments_bytes(&path, snapshot.state.moments())?)?;
+        write_whole(&path, &moments_bytes(&path, snapshot.moments())?)?;
         let mut files = BTreeMap::new();
         for name in [CONFIG_FILE, WEIGHTS_FILE, OPTIMIZER_FILE] {
             let bytes = read_whole(&partial.join(name), u64::MAX)?;
@@ -270,7 +268,7 @@ fn remove_folder(path: &Path) -> Result<(), CheckpointError> {
     })
 }
 
-/// `NAME.exp_avg` and `NAME.exp_avg_sq` for every variable, F32.
+/// `NAME.BUFFER` for every buffer of every variable, F32.
 fn moments_bytes(
     path: &Path,
     moments: &BTreeMap<String, Moments>,
@@ -281,10 +279,11 @@ fn moments_bytes(
     };
     let little =
         |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|x| x.to_le_bytes()).collect() };
-    let mut buffers = Vec::with_capacity(2 * moments.len());
+    let mut buffers = Vec::new();
     for (name, of) in moments {
-        for (suffix, values) in MOMENTS.into_iter().zip([&of.first, &of.second]) {
-            buffers.push((format!("{name}.{suffix}"), &of.shape, little(values)));
+        for buffer in of {
+            let full = format!("{name}.{}", buffer.name);
+            buffers.push((full, &buffer.shape, little(&buffer.values)));
         }
     }
     let views = buffers
@@ -298,6 +297,7 @@ fn moments_bytes(
     serialize(views, None).map_err(wrap)
 }
 
+/// Whether the buffers are those of the run's optimiser is seen where one is made of them.
 fn read_moments(path: &Path) -> Result<BTreeMap<String, Moments>, CheckpointError> {
     let bytes = read_whole(path, u64::MAX)?;
     let damaged = |reason: String| CheckpointError::Damaged {
@@ -309,31 +309,22 @@ fn read_moments(path: &Path) -> Result<BTreeMap<String, Moments>, CheckpointErro
         path: path.into(),
         source,
     })?;
-    let read = |name: &str| {
-        let view = file.tensor(name).ok().filter(|v| v.dtype() == Dtype::F32);
-        let view = view.ok_or_else(|| damaged(format!("no F32 tensor `{name}`")))?;
+    let mut moments: BTreeMap<String, Moments> = BTreeMap::new();
+    for (full, view) in file.iter() {
+        let split = full.rsplit_once('.');
+        let (name, buffer) = split.ok_or_else(|| damaged(format!("`{full}` is no moment")))?;
+        if view.dtype() != Dtype::F32 {
+            return Err(damaged(format!("`{full}` is {:?}, not F32", view.dtype())));
+        }
         let (values, _) = view.data().as_chunks::<4>();
-        let values: Vec<f32> = values.iter().map(|x| f32::from_le_bytes(*x)).collect();
-        Ok::<_, CheckpointError>((view.shape().to_vec(), values))
-    };
-    let mut moments = BTreeMap::new();
-    for (full, _) in file.iter() {
-        let split = full.rsplit_once('.').filter(|(_, s)| MOMENTS.contains(s));
-        let (name, _) = split.ok_or_else(|| damaged(format!("`{full}` is no moment")))?;
-        if moments.contains_key(name) {
-            continue;
-        }
-        let (shape, first) = read(&format!("{name}.{}", MOMENTS[0]))?;
-        let (second_shape, second) = read(&format!("{name}.{}", MOMENTS[1]))?;
-        if shape != second_shape {
-            return Err(damaged(format!("the moments of `{name}` differ in shape")));
-        }
-        let of = Moments {
-            shape,
-            first,
-            second,
-        };
-        moments.insert(name.to_owned(), of);
+        moments.entry(name.to_owned()).or_default().push(Buffer {
+            name: buffer.to_owned(),
+            shape: view.shape().to_vec(),
+            values: values.iter().map(|x| f32::from_le_bytes(*x)).collect(),
+        });
+    }
+    for of in moments.values_mut() {
+        of.sort_by(|a, b| a.name.cmp(&b.name));
     }
     Ok(moments)
 }

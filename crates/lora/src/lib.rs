@@ -51,8 +51,8 @@
 
 #![forbid(unsafe_code)]
 
-mod adamw;
 mod adapter;
+mod average;
 mod checkpoint;
 mod combine;
 mod config;
@@ -72,6 +72,7 @@ mod matrix;
 mod mlx;
 mod modules;
 mod names;
+mod optim;
 mod plan;
 mod portable;
 mod record;
@@ -86,7 +87,6 @@ mod train;
 mod trainable;
 mod workload;
 
-pub use adamw::{AdamW, AdamWConfig, Moments};
 pub use adapter::{Adapter, Pair};
 pub use chat_prompt::Batching;
 pub use checkpoint::{Checkpoint, CheckpointFolder, OPTIMIZER_FILE, STATE_FILE};
@@ -102,6 +102,10 @@ pub use inject::{Merged, detach};
 pub use mlx::MLX_WEIGHTS_FILE;
 pub use modules::{Modules, Overrides};
 pub use names::{Factor, Site};
+pub use optim::{
+    AdafactorConfig, AdamWConfig, Buffer, LionConfig, Moments, MuonConfig, Optim, Optimizer,
+    SgdConfig,
+};
 pub use record::{Settings, VERSION, fingerprint};
 pub use residual::Residual;
 pub use sample::Sample;

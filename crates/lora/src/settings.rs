@@ -4,6 +4,7 @@ use chat_prompt::Batching;
 
 use crate::error::TrainError;
 use crate::names::{Factor, Site};
+use crate::optim::Optim;
 use crate::sample::Sample;
 use crate::schedule::{LearningRate, Schedule};
 
@@ -33,10 +34,15 @@ pub struct TrainConfig {
     /// NEFTune (Jain et al. 2023): while training, noise of this size is added to the embeddings, uniform in
     /// `±alpha / sqrt(tokens of the row * columns)`.
     pub neftune_noise_alpha: Option<f64>,
-    /// Decoupled weight decay.
+    /// What makes updates of gradients.
+    pub optim: Optim,
+    /// Weight decay of every variable; decoupled, but for [`Optim::Sgd`].
     pub weight_decay: f64,
     /// Gradients are scaled down to this global norm; 0 leaves them alone.
     pub max_grad_norm: f64,
+    /// Average the variables with this decay (0.999 keeps about the last thousand updates): what is evaluated, kept as
+    /// the best and written is the average.
+    pub ema_decay: Option<f64>,
     /// Which rows make up a micro-batch. Whatever it is, the loss of an update weighs every
     /// supervised token alike.
     pub batching: Batching,
@@ -92,8 +98,10 @@ impl Default for TrainConfig {
             decay_steps: None,
             loraplus_lr_ratio: None,
             neftune_noise_alpha: None,
+            optim: Optim::default(),
             weight_decay: 0.0,
             max_grad_norm: 1.0,
+            ema_decay: None,
             batching: Batching::Shuffled,
             shuffle: true,
             seed: 42,
@@ -197,6 +205,20 @@ impl TrainConfig {
             ),
             not_negative("LoRA+ ratio", self.loraplus_lr_ratio.unwrap_or(1.0)),
         ];
+        if let Some(decay) = self.ema_decay.filter(|d| !(0.0..1.0).contains(d)) {
+            return Err(TrainError::Setting {
+                name: "EMA decay",
+                found: decay.to_string(),
+                expected: "at least 0 and below 1",
+            });
+        }
+        if let Some((name, found)) = self.optim.wrong() {
+            return Err(TrainError::Setting {
+                name,
+                found: found.to_string(),
+                expected: "at least 0 and, but for the epsilon, below 1",
+            });
+        }
         match settings.into_iter().find(|(_, _, ok, _)| !ok) {
             None if !self.shuffle && self.batching != Batching::Shuffled => {
                 Err(TrainError::Setting {

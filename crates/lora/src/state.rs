@@ -4,11 +4,12 @@
 //! micro-batch), so no random generator has a state. What is left is the step, the variables, the
 //! optimiser's moments, and what the evaluations have shown so far.
 
-use crate::adamw::{AdamW, AdamWConfig, Moments};
 use crate::adapter::Adapter;
+use crate::average::Average;
 use crate::error::TrainError;
 use crate::evaluation::Measures;
 use crate::events::{EvalRecord, StepRecord};
+use crate::optim::{Moments, Optimizer};
 use crate::settings::{TrainConfig, greater_is_better};
 use crate::trainable::Trainable;
 use serde::{Deserialize, Serialize};
@@ -108,7 +109,8 @@ impl Progress {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainState {
     pub(crate) progress: Progress,
-    pub(crate) optimizer: AdamW,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) average: Option<Average>,
 }
 
 impl TrainState {
@@ -119,11 +121,13 @@ impl TrainState {
                 settled: true,
                 ..Progress::default()
             },
-            optimizer: AdamW::new(trainable.vars(), optimizer(config)),
+            optimizer: Optimizer::new(trainable.vars(), config.optim, config.weight_decay),
+            average: config.ema_decay.map(Average::new),
         }
     }
 
-    /// The state that was saved: its progress and the optimiser's moments by variable.
+    /// The state that was saved: its progress and [`Snapshot::moments`]. `trainable` has been made of the snapshot's
+    /// adapter; where that is an average, its variables get their own values back.
     ///
     /// # Errors
     /// Moments that do not belong to the variables.
@@ -131,15 +135,19 @@ impl TrainState {
         trainable: &Trainable,
         config: &TrainConfig,
         progress: Progress,
-        moments: BTreeMap<String, Moments>,
+        mut moments: BTreeMap<String, Moments>,
     ) -> Result<Self, TrainError> {
         let vars = trainable.vars();
         // Steps that were passed over did not reach the optimiser.
         let steps = progress.steps.saturating_sub(progress.skipped);
-        let optimizer = AdamW::resume(vars, optimizer(config), steps, moments)?;
+        let resumed = |decay| Average::resume(decay, vars, &mut moments);
+        let average = config.ema_decay.map(resumed).transpose()?;
+        let (optim, decay) = (config.optim, config.weight_decay);
+        let optimizer = Optimizer::resume(vars, optim, decay, steps, moments)?;
         Ok(Self {
             progress,
             optimizer,
+            average,
         })
     }
 
@@ -148,27 +156,22 @@ impl TrainState {
         &self.progress
     }
 
-    /// The optimiser's moments, by variable.
+    /// What the optimiser remembers, by variable.
     pub fn moments(&self) -> &BTreeMap<String, Moments> {
         self.optimizer.moments()
-    }
-}
-
-/// Betas and eps as torch, transformers and the original have them.
-fn optimizer(config: &TrainConfig) -> AdamWConfig {
-    AdamWConfig {
-        weight_decay: config.weight_decay,
-        ..AdamWConfig::default()
     }
 }
 
 /// The adapter and the state that belongs to it: what a checkpoint is made of.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The variables' values, as [`Trainable::to_adapter`] gives them.
+    /// The variables' values, or their average where [`TrainConfig::ema_decay`] asks for one, as [`Trainable::to_adapter`]
+    /// gives them.
     pub adapter: Adapter,
     /// The rest.
     pub state: TrainState,
+    /// With an average: the optimiser's memory, and the variables' own values.
+    own: Option<BTreeMap<String, Moments>>,
 }
 
 impl Snapshot {
@@ -177,10 +180,24 @@ impl Snapshot {
     /// # Errors
     /// A tensor operation failed.
     pub fn new(trainable: &Trainable, state: &TrainState) -> Result<Self, TrainError> {
+        let (adapter, own) = match &state.average {
+            None => (trainable.to_adapter()?, None),
+            Some(average) => {
+                let mut own = state.moments().clone();
+                average.remember(trainable.vars(), &mut own)?;
+                (average.adapter(trainable)?, Some(own))
+            }
+        };
         Ok(Self {
-            adapter: trainable.to_adapter()?,
+            adapter,
             state: state.clone(),
+            own,
         })
+    }
+
+    /// What it takes to go on beside the adapter and the progress, by variable.
+    pub fn moments(&self) -> &BTreeMap<String, Moments> {
+        self.own.as_ref().unwrap_or_else(|| self.state.moments())
     }
 }
 

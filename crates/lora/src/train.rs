@@ -23,7 +23,7 @@ pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>;
 /// [`Trainable::beside`] made for a [`TrainingLlama`](smollm_model::TrainingLlama).
 ///
 /// For each update: the gradients of `sum of NLL / supervised tokens` over the whole window, clipped
-/// by their global norm, then [`crate::AdamW`] (betas 0.9 and 0.999, eps 1e-8). The split into
+/// by their global norm, then the update of [`TrainConfig::optim`]. The split into
 /// micro-batches changes memory and speed, not the result. `on_event` hears of every micro-batch,
 /// update, evaluation and checkpoint, and may end the run.
 ///
@@ -338,6 +338,9 @@ impl<'a> Run<'a> {
         let gradient = |name: &str| flat.get(name).map(Vec::as_slice);
         let rate = |name: &str| lr * self.config.rate_factor(name);
         self.state.optimizer.step(vars, gradient, rate)?;
+        if let Some(average) = &mut self.state.average {
+            average.update(vars)?;
+        }
         Ok(StepRecord {
             step,
             loss: window.loss,
@@ -351,8 +354,21 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Scores the evaluation rows; whether this is the best score so far.
+    /// Scores the evaluation rows with what the run would keep; whether this is the best score so far.
     fn evaluation(&mut self, on_event: OnEvent<'_>) -> Result<ControlFlow<(), bool>, TrainError> {
+        match self.state.average.take() {
+            None => self.evaluate(on_event),
+            Some(average) => {
+                let trainable = self.trainable;
+                let scored = average.lend(trainable.vars(), || self.evaluate(on_event));
+                self.state.average = Some(average);
+                scored
+            }
+        }
+    }
+
+    /// Scores the evaluation rows with the variables as they are.
+    fn evaluate(&mut self, on_event: OnEvent<'_>) -> Result<ControlFlow<(), bool>, TrainError> {
         let (step, batch_size) = (self.state.progress.steps, self.config.batch_size);
         let (engine, trainable) = (&mut self.engine, self.trainable);
         let mut nll = |batch: &Packed| engine.nll(trainable, batch);

@@ -30,6 +30,8 @@ pub struct ReportData {
     pub rows: Vec<ReportRow>,
     /// Points of the training log, if there was a training.
     pub training: Vec<TrainPoint>,
+    /// What training has moved on texts that it was not for, if that was measured.
+    pub elsewhere: Option<Elsewhere>,
     /// Where everything came from, in blocks.
     pub provenance: Vec<Provenance>,
     /// Remarks that a reader must see, such as rows left out.
@@ -103,6 +105,37 @@ pub struct TrainPoint {
     pub eval_loss: Option<f64>,
     /// Learning rate of the update, on lines that have one.
     pub lr: Option<f64>,
+}
+
+/// What fine-tuning has moved on texts that it was not for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Elsewhere {
+    /// All texts together, each token counted once.
+    pub all: Moved,
+    /// Names and figures of each text.
+    pub texts: Vec<(String, Moved)>,
+}
+
+/// How far a tuned model is from its base over some tokens. What is no number stays none.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Moved {
+    /// Tokens that were predicted.
+    pub tokens: usize,
+    /// Perplexity of the base.
+    pub perplexity_before: f64,
+    /// Perplexity of the tuned model.
+    pub perplexity_after: f64,
+    /// Mean divergence of the tuned model's next-token distribution from the base's, in nats a token.
+    pub kl: f64,
+    /// Part of the places, from 0 to 1, at which both find the same token likeliest.
+    pub same_choice: f64,
+}
+
+impl Moved {
+    /// By which part perplexity has grown.
+    pub fn increase(&self) -> f64 {
+        self.perplexity_after / self.perplexity_before - 1.0
+    }
 }
 
 /// A named block of facts.

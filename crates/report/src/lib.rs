@@ -48,6 +48,7 @@
 //!     noise_floor: BTreeMap::new(),
 //!     rows: vec![row],
 //!     training: vec![],
+//!     elsewhere: None,
 //!     provenance: vec![],
 //!     notes: vec![],
 //! });
@@ -58,6 +59,7 @@
 #![forbid(unsafe_code)]
 
 mod data;
+mod elsewhere;
 mod embed;
 mod figures;
 mod format;
@@ -68,7 +70,7 @@ mod rows;
 mod sweep;
 mod table;
 
-pub use data::{Provenance, ReportData, ReportRow, TrainPoint};
+pub use data::{Elsewhere, Moved, Provenance, ReportData, ReportRow, TrainPoint};
 pub use markdown::render_markdown;
 pub use page::render;
 pub use sweep::{SweepData, SweepRow, SweepTest, render_sweep};

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use textmetrics::stats::PairedComparison;
 
-use crate::data::ReportData;
+use crate::data::{Elsewhere, ReportData};
+use crate::elsewhere::number;
 use crate::format;
 
 /// Verdict, tables and provenance as Markdown. No row is in it: the page has them.
@@ -31,6 +32,9 @@ pub fn render_markdown(data: &ReportData) -> String {
     if let Some(short) = data.comparison.short.as_ref().filter(|s| s.n < all.n) {
         let title = format!("{} rows with a short gold answer", short.n);
         section(&mut out, &title, short);
+    }
+    if let Some(moved) = &data.elsewhere {
+        elsewhere(&mut out, moved);
     }
     for block in &data.provenance {
         let _ = write!(out, "\n### {}\n\n", text(&block.title));
@@ -64,6 +68,27 @@ fn section(out: &mut String, title: &str, comparison: &PairedComparison) {
             metric.ties,
             metric.losses,
             text(&metric.says)
+        );
+    }
+}
+
+fn elsewhere(out: &mut String, moved: &Elsewhere) {
+    let said = format!("On texts of other kinds {}", moved.says());
+    let _ = write!(
+        out,
+        "\n\n## Elsewhere\n\n{}\n\n| text | tokens | perplexity before | after | KL, nats a token | same choice |\n|---|---|---|---|---|---|\n",
+        text(&said)
+    );
+    for (name, moved) in &moved.texts {
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {:.1} % |",
+            text(name),
+            moved.tokens,
+            number(moved.perplexity_before, 2),
+            number(moved.perplexity_after, 2),
+            number(moved.kl, 4),
+            100.0 * moved.same_choice
         );
     }
 }

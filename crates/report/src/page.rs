@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use textmetrics::stats::{PairedComparison, Verdict};
 
 use crate::data::{Provenance, ReportData, ReportRow};
-use crate::{embed, figures, format, rows, table};
+use crate::{elsewhere, embed, figures, format, rows, table};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -54,6 +54,7 @@ fn body(data: &ReportData) -> Markup {
                 (figures::matched(all, &data.length_control))
             }
         }
+        @if let Some(moved) = &data.elsewhere { (elsewhere::section(moved)) }
         @if !data.training.is_empty() {
             section {
                 h2 { "Training" }
@@ -154,6 +155,7 @@ fn tiles(data: &ReportData) -> Markup {
                 b { (wins) " · " (data.rows.len() - wins - losses) " · " (losses) }
                 small { "by token F1" }
             }
+            @if let Some(moved) = &data.elsewhere { (elsewhere::tile(moved)) }
         }
     }
 }

@@ -6,6 +6,7 @@ mod adapters;
 mod card;
 mod folder;
 mod gguf_file;
+mod push;
 
 use clap::Parser;
 use export::{Args, Summary, export};

@@ -74,6 +74,9 @@ pub(crate) struct Recipe {
     /// Passes over the rows, fractions allowed [train.epochs]
     #[arg(long)]
     pub(crate) epochs: Option<f64>,
+    /// Leave out what the adapter has moved elsewhere [guard.enabled]
+    #[arg(long, alias = "no_guard")]
+    pub(crate) no_guard: bool,
 }
 
 /// A dotted key and its value.
@@ -85,6 +88,7 @@ impl Recipe {
         given([
             ("train.lr", self.lr.map(Value::Float)),
             ("train.epochs", self.epochs.map(Value::Float)),
+            ("guard.enabled", self.no_guard.then_some(false.into())),
         ])
     }
 }

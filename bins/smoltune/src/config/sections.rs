@@ -22,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) generate: Generate,
     pub(crate) train: Train,
     pub(crate) evaluate: Evaluate,
+    pub(crate) guard: Guard,
     pub(crate) compare: Compare,
     pub(crate) sweep: Sweep,
 }
@@ -36,6 +37,7 @@ impl Default for Config {
             generate: Generate::default(),
             train: Train::default(),
             evaluate: Evaluate::default(),
+            guard: Guard::default(),
             compare: Compare::default(),
             sweep: Sweep::default(),
         }
@@ -71,6 +73,7 @@ pub(crate) fn sections() -> &'static [Section] {
         Generate::SECTION,
         Train::SECTION,
         Evaluate::SECTION,
+        Guard::SECTION,
         Compare::SECTION,
         Sweep::SECTION,
     ];
@@ -180,10 +183,24 @@ section! {
         loraplus_lr_ratio: Option<f64> = None;
         /// NEFTune: noise of up to this / √(tokens of the row · columns) on the embeddings while training; 5 is usual
         neftune_noise_alpha: Option<f64> = None;
-        /// Decoupled weight decay
+        /// What makes updates of gradients
+        optim: String = "adamw".into();
+        /// How much of the first moment a step keeps; `adamw`, `lion`; 0.9 if not set
+        adam_beta1: Option<f64> = None;
+        /// How much of the second moment a step keeps, with `lion` of its average; 0.999 if not set, with `lion` 0.99
+        adam_beta2: Option<f64> = None;
+        /// What `adamw` adds to what it divides by; 1e-8 if not set
+        adam_epsilon: Option<f64> = None;
+        /// How much of the last direction a step keeps; `sgd` (0 if not set), `muon` (0.95)
+        momentum: Option<f64> = None;
+        /// Nesterov momentum with `sgd`
+        nesterov: bool = false;
+        /// Weight decay of all of the adapter; decoupled, but with `sgd`
         weight_decay: f64 = 0.0;
         /// Gradients are scaled down to this norm; 0 leaves them alone
         max_grad_norm: f64 = 1.0;
+        /// Average the adapter over steps, keeping this part of the average in each, such as 0.999; what is evaluated and saved is the average
+        ema_decay: Option<f64> = None;
         /// Rows in a forward pass
         batch_size: usize = 1;
         /// Forward passes in an optimiser step
@@ -272,6 +289,18 @@ section! {
         rouge_thresh: f64 = 0.5;
         /// Whose definitions hold where the original's are defects
         compat: String = "default".into();
+    }
+}
+
+section! {
+    /// What the adapter has moved on texts that it was not tuned for; it stands beside the comparison.
+    Guard("guard", Some(guard::Args::command)) {
+        /// Whether to look
+        enabled: bool = true => Flag::No;
+        /// A file of texts, parted by lines of `---`; empty for twelve that come with the program
+        text: String = String::new();
+        /// Tokens to read of each text
+        tokens: usize = 256 => Flag::Named("max-tokens");
     }
 }
 

@@ -156,6 +156,7 @@ fn check(config: &Config) -> Result<(), StageError> {
         ("train.max_seq_len", config.train.max_seq_len),
         ("train.lora_r", config.train.lora_r),
         ("train.eval_steps", config.train.eval_steps),
+        ("guard.tokens", config.guard.tokens),
         ("train.gen_rows", config.train.gen_rows),
         (
             "train.generation_max_length",

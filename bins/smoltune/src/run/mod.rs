@@ -65,9 +65,10 @@ pub(crate) fn all_steps(config: &Config, json: bool) -> Result<(), StageError> {
     let text = toml::to_string(config).or_failed()?;
     stage::write_text(&folder.join("smoltune.toml"), &text)?;
     let mut timings = serde_json::Map::new();
-    for (number, step) in plan::steps(config).iter().enumerate() {
+    let steps = plan::steps(config);
+    for (number, step) in steps.iter().enumerate() {
         stage::interrupt::check("run the same command again to go on")?;
-        say(&format!("[{}/{}]", number + 1, plan::STEPS));
+        say(&format!("[{}/{}]", number + 1, steps.len()));
         let begun = Instant::now();
         do_step(step, folder)?;
         let seconds = begun.elapsed().as_secs_f64();
@@ -78,9 +79,18 @@ pub(crate) fn all_steps(config: &Config, json: bool) -> Result<(), StageError> {
 
 /// A step, unless its record in `folder` shows that it is done.
 pub(crate) fn do_step(step: &Step, folder: &Path) -> Result<(), StageError> {
+    do_step_with(step, folder, run_command)
+}
+
+/// The same, by other hands.
+pub(crate) fn do_step_with(
+    step: &Step,
+    folder: &Path,
+    work: impl FnOnce(&[String]) -> Result<(), StageError>,
+) -> Result<(), StageError> {
     // Standard output is for the outcome of the whole, not for that of each stage.
     stage::send_results(step.results);
-    let done = step.ensure(folder, run_command);
+    let done = step.ensure(folder, work);
     stage::send_results(stage::Results::Stdout);
     done.map(|_| ()).map_err(|e| e.context(step.name.as_str()))
 }

@@ -1,4 +1,4 @@
-//! The seven steps of a run, as command lines; and single ones for who needs others of them.
+//! The steps of a run, as command lines; and single ones for who needs others of them.
 
 use std::fmt::Display;
 use std::fs;
@@ -10,11 +10,8 @@ use toml::Table;
 use crate::config::{Config, Section, sections};
 use crate::run::Step;
 
-/// How many steps [`steps`] gives.
-pub(super) const STEPS: usize = 7;
-
-/// Prepare, answer, train, answer again, score both, compare.
-pub(super) fn steps(config: &Config) -> [Step; STEPS] {
+/// Prepare, answer, train, answer again, score both, look elsewhere if that is wanted, compare.
+pub(super) fn steps(config: &Config) -> Vec<Step> {
     let at = |name: &str| config.out.join(name);
     let test = at("data/test.jsonl");
     let (adapter, before, after) = (
@@ -22,7 +19,8 @@ pub(super) fn steps(config: &Config) -> [Step; STEPS] {
         at("baseline/predictions.jsonl"),
         at("tuned/predictions.jsonl"),
     );
-    [
+    let moved = config.guard.enabled.then(|| at("guard.json"));
+    let mut steps = vec![
         prepare(config),
         answer("baseline", config, None, &test, &before),
         train("train", config, &adapter),
@@ -34,14 +32,15 @@ pub(super) fn steps(config: &Config) -> [Step; STEPS] {
             &at("baseline/scores.json"),
         ),
         evaluate("score-tuned", config, &after, &at("tuned/scores.json")),
-        compare(
-            config,
-            &before,
-            std::slice::from_ref(&after),
-            &at("comparison.json"),
-            Some(&at("report.html")),
-        ),
-    ]
+    ];
+    steps.extend(moved.as_ref().map(|out| guard(config, &adapter, out)));
+    let report = Report {
+        page: &at("report.html"),
+        guard: moved.as_deref(),
+    };
+    let (after, out) = (std::slice::from_ref(&after), at("comparison.json"));
+    steps.push(compare(config, &before, after, &out, Some(&report)));
+    steps
 }
 
 /// Reads the rows and splits them, into `data` below the run folder.
@@ -200,13 +199,51 @@ pub(crate) fn evaluate(name: &str, config: &Config, answers: &Path, scores: &Pat
     }
 }
 
+/// What the adapter has moved on other texts, into `out`; weights are kept as they are for answers.
+fn guard(config: &Config, adapter: &Path, out: &Path) -> Step {
+    let how = &config.generate;
+    let words = ["dtype", "quantize", "kv_dtype", "threads"];
+    let other: Vec<&str> = section_keys("generate")
+        .filter(|key| !words.contains(key))
+        .collect();
+    let mut command = Line::new("guard")
+        .flag("--model-name", shown(adapter))
+        .flag("--base-model", &config.model.name)
+        .keys("guard", config, &[])
+        .keys("generate", config, &other)
+        .flag("--out-file", shown(out));
+    if how.dtype.is_empty() {
+        command = command.flag("--dtype", &config.model.dtype);
+    }
+    let weights = adapter.join("adapter_model.safetensors");
+    let mut inputs = vec![weights];
+    inputs.extend(local_file(&config.guard.text));
+    inputs.extend(model_files(&config.model.name));
+    Step {
+        name: "guard".into(),
+        command: command.0,
+        inputs,
+        outputs: vec![out.to_owned()],
+        resumes: false,
+        results: Results::Nowhere,
+    }
+}
+
+/// What a comparison leaves for people, and what it shows besides.
+pub(crate) struct Report<'a> {
+    /// The page.
+    pub(crate) page: &'a Path,
+    /// What `guard` wrote.
+    pub(crate) guard: Option<&'a Path>,
+}
+
 /// Compares answers with those of one adapter, or with the average of several seeds' adapters.
 pub(crate) fn compare(
     config: &Config,
     before: &Path,
     after: &[PathBuf],
     out: &Path,
-    report: Option<&Path>,
+    report: Option<&Report<'_>>,
 ) -> Step {
     let mut command = Line::new("compare").word(shown(before));
     for answers in after {
@@ -220,14 +257,19 @@ pub(crate) fn compare(
         .keys("compare", config, &[])
         .flag("--out-file", shown(out));
     let mut outputs = vec![out.to_owned()];
+    let mut inputs = [&[before.to_owned()], after].concat();
     if let Some(report) = report {
-        command = command.flag("--html", shown(report));
-        outputs.push(report.to_owned());
+        command = command.flag("--html", shown(report.page));
+        outputs.push(report.page.to_owned());
+        if let Some(guard) = report.guard {
+            command = command.flag("--guard", shown(guard));
+            inputs.push(guard.to_owned());
+        }
     }
     Step {
         name: "compare".into(),
         command: command.0,
-        inputs: [&[before.to_owned()], after].concat(),
+        inputs,
         outputs,
         resumes: false,
         results: Results::Nowhere,
@@ -262,6 +304,13 @@ impl Line {
     fn flag(self, name: &str, value: impl Display) -> Self {
         self.word(name).word(value.to_string())
     }
+}
+
+fn section_keys(name: &str) -> impl Iterator<Item = &'static str> {
+    let sections = sections()
+        .iter()
+        .filter(move |section| section.name == name);
+    sections.flat_map(|section| section.keys.iter().map(|key| key.name))
 }
 
 fn shown(path: &Path) -> String {

@@ -19,7 +19,7 @@ use stage::{OrExit, StageError, emit, emit_json};
 
 use crate::config::{self, Config};
 use crate::run::{self, plan};
-use crate::say;
+use crate::{Command, dispatch, read_command, say};
 
 pub(crate) use args::Args;
 use cells::Sweep;
@@ -58,6 +58,7 @@ fn train_and_score(sweep: &Sweep) -> Result<Vec<Vec<f64>>, StageError> {
     let (out, seeds) = (&sweep.config.out, &sweep.config.sweep.seeds);
     let runs = sweep.cells.len() * seeds.len();
     let mut scores = Vec::new();
+    let mut base = train::Base::default();
     for (at, cell) in sweep.cells.iter().enumerate() {
         let mut of_cell = Vec::new();
         for (number, seed) in seeds.iter().enumerate() {
@@ -67,12 +68,25 @@ fn train_and_score(sweep: &Sweep) -> Result<Vec<Vec<f64>>, StageError> {
             let named = |e: StageError| e.context(format!("{}, seed {seed}", cell.name));
             let config = sweep.config_of(cell, *seed)?;
             let step = plan::train(&cell.step(*seed), &config, &cell.folder(out, *seed));
-            run::do_step(&step, out).map_err(named)?;
+            let work = |words: &[String]| train_on(&mut base, words);
+            run::do_step_with(&step, out, work).map_err(named)?;
+            if sweep.metric != Metric::EvalLoss {
+                // Answers load a model of their own, and there may be no room for both.
+                base = train::Base::default();
+            }
             of_cell.push(score::score(sweep, cell, *seed, &config).map_err(named)?);
         }
         scores.push(of_cell);
     }
     Ok(scores)
+}
+
+/// Trains as the command line says, on a base that an earlier cell may have loaded.
+fn train_on(base: &mut train::Base, words: &[String]) -> Result<(), StageError> {
+    match read_command(words)?.command {
+        Command::Train(args) => train::run_on(base, &args),
+        other => dispatch(&other),
+    }
 }
 
 /// `sweep.json`, `sweep.html`, and the table (or the object) on standard output.

@@ -1,5 +1,7 @@
 //! `run` and `quickstart`: the whole pipeline, its memory, its outcome.
 
+use serde_json::Value;
+
 use crate::Bench;
 
 const CONFIG: &str = r#"
@@ -33,10 +35,16 @@ fn a_run_leaves_a_table_a_report_and_a_record_and_is_not_repeated() {
         stdout.contains("token F1") && stdout.contains("report.html"),
         "{stdout}"
     );
+    assert!(
+        stdout.contains("Elsewhere, on 12 texts that it was not tuned for"),
+        "{stdout}"
+    );
     assert_eq!(skipped(&first.get_output().stderr), 0);
     for file in [
         "report.html",
         "comparison.json",
+        "guard.json",
+        "guard.json.manifest.json",
         "smoltune.toml",
         "data/manifest.json",
     ] {
@@ -50,7 +58,7 @@ fn a_run_leaves_a_table_a_report_and_a_record_and_is_not_repeated() {
     let adapter = std::fs::read(bench.path("done/adapter/adapter_model.safetensors")).unwrap();
 
     let second = bench.run(LINE).success();
-    assert_eq!(skipped(&second.get_output().stderr), 7);
+    assert_eq!(skipped(&second.get_output().stderr), 8);
     assert_eq!(stdout, String::from_utf8_lossy(&second.get_output().stdout));
 
     // Another learning rate: only what depends on it is done again.
@@ -70,6 +78,36 @@ fn a_run_leaves_a_table_a_report_and_a_record_and_is_not_repeated() {
 }
 
 #[test]
+fn what_was_moved_elsewhere_stands_beside_the_gain_unless_it_is_left_out() {
+    let bench = Bench::new();
+    bench.write("smoltune.toml", CONFIG);
+    bench.write(
+        "mine.txt",
+        "A river bends.\n---\nSeven under paper light.\n",
+    );
+    let outcome = bench.json(&format!(
+        "{LINE} --set guard.text=mine.txt --set guard.tokens=8"
+    ));
+    let elsewhere = &outcome["comparison"]["elsewhere"];
+    let guard = std::fs::read_to_string(bench.path("done/guard.json")).unwrap();
+    assert_eq!(elsewhere, &serde_json::from_str::<Value>(&guard).unwrap());
+    assert_eq!(elsewhere["texts"][1]["name"], "text 2");
+    assert!(elsewhere["kl"].as_f64().unwrap() > 0.0);
+    let page = std::fs::read_to_string(bench.path("done/report.html")).unwrap();
+    assert!(page.contains("<h2>Elsewhere</h2>"));
+
+    // Left out: neither the step nor a word of it, and only the comparison is made again.
+    let stderr = bench.run(&format!("{LINE} --no-guard")).success();
+    let stderr = String::from_utf8_lossy(&stderr.get_output().stderr).into_owned();
+    assert!(stderr.contains("[7/7]"), "{stderr}");
+    assert_eq!(stderr.matches(", skipped").count(), 6, "{stderr}");
+    let page = std::fs::read_to_string(bench.path("done/report.html")).unwrap();
+    assert!(!page.contains("Elsewhere"));
+    let without = bench.json(&format!("{LINE} --set guard.enabled=false"));
+    assert!(without["comparison"].get("elsewhere").is_none());
+}
+
+#[test]
 fn a_lost_file_is_made_again_and_an_interrupted_generate_goes_on() {
     let bench = Bench::new();
     bench.write("smoltune.toml", CONFIG);
@@ -79,7 +117,7 @@ fn a_lost_file_is_made_again_and_an_interrupted_generate_goes_on() {
     std::fs::remove_file(&answers).unwrap();
     let done = bench.run(LINE).success();
     // What follows from the answers has not changed, since the answers are the same again.
-    assert_eq!(skipped(&done.get_output().stderr), 6);
+    assert_eq!(skipped(&done.get_output().stderr), 7);
     assert_eq!(std::fs::read_to_string(&answers).unwrap(), whole);
 }
 

@@ -82,6 +82,40 @@ fn a_dry_run_lists_and_touches_nothing() {
 }
 
 #[test]
+fn cells_share_one_loaded_base_and_have_the_bytes_of_runs_of_their_own() {
+    for engine in ["packed", "autograd"] {
+        let bench = bench();
+        let line = format!("{LINE} --set train.engine={engine} --set train.save_steps=9");
+        let (_, stderr) = said(&bench, &format!("{line} --lora-r 2,4 --no-test"));
+        assert_eq!(trained(&stderr), 8);
+        assert_eq!(
+            stderr.matches("the base model is loaded already").count(),
+            7
+        );
+        let commands = stderr
+            .lines()
+            .filter_map(|line| line.split_once(": smoltune "));
+        let commands = commands.filter(|(_, words)| words.starts_with("train "));
+        for (_, words) in commands {
+            let (_, after) = words.split_once("--output-dir ").unwrap();
+            let folder = after.split(' ').next().unwrap();
+            let alone = words.replace(folder, "alone").replace("'", "");
+            bench.succeeds(&alone);
+            let read = |folder: &str| {
+                std::fs::read(bench.path(folder).join("adapter_model.safetensors")).unwrap()
+            };
+            assert_eq!(read("alone"), read(folder), "{alone}");
+            std::fs::remove_dir_all(bench.path("alone")).unwrap();
+        }
+    }
+    // Ranked by answers, each cell makes room for the model that answers.
+    let bench = bench();
+    let (_, stderr) = said(&bench, &format!("{LINE} --metric f1 --no-test"));
+    assert_eq!(trained(&stderr), 4);
+    assert!(!stderr.contains("loaded already"), "{stderr}");
+}
+
+#[test]
 fn recipes_are_ranked_by_validation_loss_and_the_winner_meets_the_test_rows_once() {
     let bench = bench();
     let (stdout, stderr) = said(&bench, LINE);

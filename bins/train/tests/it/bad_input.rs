@@ -30,6 +30,21 @@ fn wrong_usage_is_2() {
         "--predict-with-generate",
     );
     refused(&["--metric-for-best-model", "bleu"], 2, "token_f1");
+    refused(&["--optim", "adamw9"], 2, "adamw9");
+    refused(
+        &["--momentum", "0.9"],
+        2,
+        "for --optim sgd and muon, not for adamw",
+    );
+    refused(
+        &["--optim", "muon", "--adam-beta1", "0.8"],
+        2,
+        "--adam-beta1",
+    );
+    refused(&["--optim", "sgd", "--nesterov"], 2, "--momentum above 0");
+    refused(&["--optim", "sgd", "--momentum", "1"], 2, "momentum is 1");
+    refused(&["--adam-beta2", "-0.1"], 2, "adam-beta2");
+    refused(&["--ema-decay", "1"], 2, "EMA decay is 1");
     refused(&["--predict-with-generate"], 2, "--eval-csv");
     refused(&["--gen-rows", "0"], 2, "--gen-rows is 0");
 }

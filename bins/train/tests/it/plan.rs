@@ -109,3 +109,34 @@ fn auto_keeps_blocks_where_that_is_what_fits() {
     let tight = ["--checkpointing", "auto", "--memory-limit", &limit];
     assert_eq!(bytes(&tight), bytes(&[]));
 }
+
+#[test]
+fn what_the_optimiser_remembers_is_in_the_plan() {
+    let memory = |extra: &[&str]| {
+        let plan = plan(&[&["--no-probe"], extra].concat());
+        let memory = &plan["memory"];
+        let [adapter, total] = ["adapter", "total"].map(|name| memory[name].as_u64().unwrap());
+        (adapter, total)
+    };
+    let (_dir, out) = folder();
+    train(&out, "1").assert().success();
+    let numbers = weights_of(&out);
+    let (adamw, whole) = memory(&[]);
+    for (flags, less) in [
+        ("--optim sgd", 8 * numbers),
+        ("--optim sgd --momentum 0.9", 4 * numbers),
+        ("--optim lion", 4 * numbers),
+        ("--optim muon", 4 * numbers),
+    ] {
+        let words: Vec<&str> = flags.split(' ').collect();
+        let (adapter, total) = memory(&words);
+        assert_eq!((adamw - adapter, whole - total), (less, less), "{flags}");
+    }
+    assert!(memory(&["--optim", "adafactor"]).0 < memory(&["--optim", "lion"]).0);
+    assert_eq!(memory(&["--ema-decay", "0.9"]).0, adamw + 4 * numbers);
+}
+
+/// How many numbers an adapter holds.
+fn weights_of(out: &std::path::Path) -> u64 {
+    lora::Adapter::load(out).unwrap().parameters() as u64
+}

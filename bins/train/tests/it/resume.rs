@@ -136,6 +136,11 @@ fn killed_while_answers_are_scored_it_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn killed_with_another_optimiser_and_an_average_it_ends_with_the_same_bytes() {
+    killed_at_random(4, &["--optim", "muon", "--ema-decay", "0.9"]);
+}
+
+#[test]
 fn ctrl_c_saves_a_checkpoint_and_going_on_ends_with_the_same_bytes() {
     let (_dir, whole) = one_run(&[]);
     for lines_before in [1, 6, 20] {
@@ -176,6 +181,9 @@ fn other_settings_are_refused_by_name() {
         (&["--seed", "1"], "`seed`"),
         (&["--lora_dropout", "0.3"], "`lora_dropout`"),
         (&["--weight-decay", "0.1"], "`weight_decay`"),
+        (&["--optim", "lion"], "`optim`"),
+        (&["--adam-beta2", "0.95"], "`adam_beta2`"),
+        (&["--ema-decay", "0.9"], "`ema_decay`"),
         (&["--system", "Be brief."], "`system`"),
         (&["--predict-with-generate"], "`predict_with_generate`"),
     ] {

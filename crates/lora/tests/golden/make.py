@@ -1,18 +1,27 @@
-"""Goldens for the lora crate: transformers' schedules, torch's clipping and AdamW, PEFT's config files.
+"""Goldens for the lora crate: transformers' schedules, clipping and optimisers (torch's, transformers' Adafactor, lion-pytorch), PEFT's config files.
 
-usage: make.py   (writes beside itself)   needs: pip install torch transformers peft
+usage: make.py   (writes beside itself)   needs: pip install torch transformers peft lion-pytorch
 """
-import json, math, pathlib, random, tempfile
+import importlib.metadata, json, math, pathlib, random, tempfile, types
 import peft, torch, transformers
+from lion_pytorch import Lion
 from peft import LoraConfig
+from torch.optim import _muon
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import get_scheduler
+from transformers.optimization import Adafactor
 
 HERE = pathlib.Path(__file__).resolve().parent
 VERSIONS = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__)
 
 
-def save(name, value):
-    (HERE / name).write_text(json.dumps(dict(versions=VERSIONS, **value), indent=1) + "\n")
+def save(name, value, compact=False, **more):
+    (HERE / name).write_text(json.dumps(dict(versions=dict(VERSIONS, **more), **value), indent=None if compact else 1).replace('}, {"optim"', '},\n{"optim"').replace('}, {"decay"', '},\n{"decay"') + "\n")
+
+
+def short(values):
+    """What an f32 needs."""
+    return [float(f"{v:.9g}") for v in values]
 
 
 def schedules():
@@ -38,29 +47,72 @@ def schedules():
     save("schedules.json", dict(cases=cases))
 
 
-def adamw():
-    """Two tensors, twelve steps of given gradients: clipped at 1.0, changing lr, weight decay on and off."""
+def in_f32():
+    """torch's Muon with its bf16 read as f32: the same code, so that its arithmetic can be followed to the last digits."""
+    names = {name: getattr(torch, name) for name in dir(torch)}
+    return types.SimpleNamespace(**{**names, "bfloat16": torch.float32})
+
+
+def optimisers():
+    """Two matrices and (where the optimiser takes one) a vector, twelve steps of given gradients: clipped at 1.0, changing lr."""
+    def sgd(**more):
+        return lambda p, wd: torch.optim.SGD(p, lr=1e-2, weight_decay=wd, **more)
+    muon = lambda p, wd: torch.optim.Muon(p, lr=1e-2, weight_decay=wd, adjust_lr_fn="match_rms_adamw")
+    kinds = [
+        (dict(optim="adamw"), lambda p, wd: torch.optim.AdamW(p, lr=1e-2, weight_decay=wd)),
+        (dict(optim="adamw", beta2=0.95), lambda p, wd: torch.optim.AdamW(p, lr=1e-2, betas=(0.9, 0.95), weight_decay=wd)),
+        (dict(optim="sgd"), sgd()),
+        (dict(optim="sgd", momentum=0.9), sgd(momentum=0.9)),
+        (dict(optim="sgd", momentum=0.9, nesterov=True), sgd(momentum=0.9, nesterov=True)),
+        (dict(optim="adafactor"), lambda p, wd: Adafactor(p, lr=1e-2, scale_parameter=False, relative_step=False, weight_decay=wd)),
+        (dict(optim="lion"), lambda p, wd: Lion(p, lr=1e-2, weight_decay=wd)),
+        (dict(optim="muon"), muon), (dict(optim="muon_bf16"), muon),
+    ]
     cases = []
-    for decay in [0.0, 0.1]:
-        rng = random.Random(3)
-        draw = lambda n, s: [rng.gauss(0, s) for _ in range(n)]
-        starts = [draw(6, 0.5), draw(4, 0.5)]
-        params = [torch.nn.Parameter(torch.tensor(s, dtype=torch.float32)) for s in starts]
-        opt = torch.optim.AdamW(params, lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=decay)
+    for kind, make in kinds:
+        _muon.torch = in_f32() if kind["optim"] == "muon" else torch
+        for decay in [0.0, 0.1]:
+            shapes = [[2, 5], [6, 3]] if "muon" in kind["optim"] else [[2, 3], [4, 2], [4]]
+            sizes = [math.prod(shape) for shape in shapes]
+            rng = random.Random(3)
+            draw = lambda n, s: short(rng.gauss(0, s) for _ in range(n))
+            starts = [draw(n, 0.5) for n in sizes]
+            params = [torch.nn.Parameter(torch.tensor(s, dtype=torch.float32).reshape(n)) for s, n in zip(starts, shapes)]
+            opt = make(params, decay)
+            steps = []
+            for step in range(12):
+                grads = [draw(n, 10.0 ** (step % 4 - 2)) for n in sizes]
+                if step < 2:
+                    grads[0] = [0.0] * sizes[0]   # as LoRA's A while B is zero
+                lr = 0.0 if step == 0 else 1e-2 / step
+                for p, g in zip(params, grads):
+                    p.grad = torch.tensor(g, dtype=torch.float32).reshape(p.shape)
+                opt.param_groups[0]["lr"] = lr
+                norm = torch.nn.utils.clip_grad_norm_(params, 1.0).item()
+                opt.step()
+                steps.append(dict(lr=lr, grads=grads, norm=norm, params=[short(p.flatten().tolist()) for p in params]))
+            cases.append(dict(kind, weight_decay=decay, shapes=shapes, starts=starts, steps=steps))
+    _muon.torch = torch
+    save("optimisers.json", dict(cases=cases), compact=True, lion_pytorch=importlib.metadata.version("lion-pytorch"))
+
+
+def averages():
+    """Two tensors, twelve updates, averaged with three decays."""
+    cases = []
+    for decay in [0.9, 0.999, 0.25]:
+        rng = random.Random(5)
+        draw = lambda n: short(rng.gauss(0, 1) for _ in range(n))
+        model = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(n)) for n in (6, 4)])
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
         steps = []
-        for step in range(12):
-            grads = [draw(6, 10.0 ** (step % 4 - 2)), draw(4, 10.0 ** (step % 4 - 2))]
-            if step < 2:
-                grads[0] = [0.0] * 6   # as LoRA's A while B is zero
-            lr = 0.0 if step == 0 else 1e-2 / step
-            for p, g in zip(params, grads):
-                p.grad = torch.tensor(g, dtype=torch.float32)
-            opt.param_groups[0]["lr"] = lr
-            norm = torch.nn.utils.clip_grad_norm_(params, 1.0).item()
-            opt.step()
-            steps.append(dict(lr=lr, grads=grads, norm=norm, params=[p.tolist() for p in params]))
-        cases.append(dict(weight_decay=decay, starts=starts, steps=steps))
-    save("adamw.json", dict(cases=cases))
+        for _ in range(12):
+            values = [draw(6), draw(4)]
+            for p, v in zip(model, values):
+                p.data = torch.tensor(v)
+            average.update_parameters(model)
+            steps.append(dict(values=values, averages=[short(p.tolist()) for p in average.module]))
+        cases.append(dict(decay=decay, steps=steps))
+    save("averages.json", dict(cases=cases), compact=True)
 
 
 def configs():
@@ -89,5 +141,6 @@ def configs():
 
 
 schedules()
-adamw()
+optimisers()
+averages()
 configs()

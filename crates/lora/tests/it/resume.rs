@@ -3,8 +3,9 @@
 use crate::support::{adapter, keep, model, plain, three_rows};
 use candle_core::DType;
 use lora::{
-    Adapter, Schedule, Snapshot, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState,
-    Trainable, train_from,
+    AdafactorConfig, Adapter, Checkpoint, CheckpointFolder, LionConfig, MuonConfig, Optim,
+    Schedule, Settings, SgdConfig, Snapshot, TrainConfig, TrainError, TrainEvent, TrainOutcome,
+    TrainState, Trainable, train_from,
 };
 use std::ops::ControlFlow;
 
@@ -45,7 +46,7 @@ fn run(
         Some(snapshot) => {
             let trainable = Trainable::attach(&snapshot.adapter, &mut model).unwrap();
             let saved = &snapshot.state;
-            let (progress, moments) = (saved.progress().clone(), saved.moments().clone());
+            let (progress, moments) = (saved.progress().clone(), snapshot.moments().clone());
             let state = TrainState::resume(&trainable, config, progress, moments).unwrap();
             (trainable, state)
         }
@@ -110,6 +111,113 @@ fn every_checkpoint_is_gone_on_from_to_the_same_bits() {
     );
     let best = whole.state.progress().best.clone().unwrap().step;
     assert!(saved.contains(&best), "{best}: {saved:?}");
+}
+
+/// What to go on from after `step` steps, as a folder kept it.
+fn kept(step: usize, config: &TrainConfig) -> Checkpoint {
+    let mut made = 0;
+    let mut stop = |event: TrainEvent| {
+        made += usize::from(matches!(event, TrainEvent::Step(_)));
+        if made == step {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let (half, _) = run(None, config, &mut stop);
+    let dir = tempfile::tempdir().unwrap();
+    let folder = CheckpointFolder::new(dir.path());
+    let path = folder.save(&half, &Settings::new()).unwrap();
+    let kept = Checkpoint::load(path).unwrap();
+    // The same bytes are the adapter that is evaluated and kept.
+    let values = |adapter: &Adapter| -> Vec<Vec<f32>> {
+        let tensors = adapter.tensors();
+        tensors
+            .values()
+            .map(|t| crate::support::values(t))
+            .collect()
+    };
+    assert_eq!(values(&kept.adapter), values(&half.adapter));
+    assert_eq!(kept.progress.steps, step);
+    kept
+}
+
+#[test]
+fn every_optimiser_and_every_average_goes_on_from_a_folder_to_the_same_bits() {
+    let momentum = |nesterov| SgdConfig {
+        momentum: 0.9,
+        nesterov,
+    };
+    let optims = [
+        Optim::default(),
+        Optim::Sgd(SgdConfig::default()),
+        Optim::Sgd(momentum(true)),
+        Optim::Adafactor(AdafactorConfig),
+        Optim::Lion(LionConfig::default()),
+        Optim::Muon(MuonConfig::default()),
+    ];
+    let mut ends = Vec::new();
+    for (optim, ema_decay) in optims.into_iter().flat_map(|o| [(o, None), (o, Some(0.6))]) {
+        let config = TrainConfig {
+            optim,
+            ema_decay,
+            ..config()
+        };
+        let (whole, outcome) = run(None, &config, &mut |_| ControlFlow::Continue(()));
+        for step in [1, 4] {
+            let kept = kept(step, &config);
+            let mut model = model(DType::F32);
+            let trainable = Trainable::attach(&kept.adapter, &mut model).unwrap();
+            let (progress, moments) = (kept.progress, kept.moments);
+            let mut state = TrainState::resume(&trainable, &config, progress, moments).unwrap();
+            let (rows, hear) = (three_rows(), &mut |_| ControlFlow::Continue(()));
+            let again = train_from(&model, &trainable, &mut state, &rows, &rows, &config, hear);
+            assert_eq!(again.unwrap(), outcome, "{optim:?} {ema_decay:?}");
+            let again = Snapshot::new(&trainable, &state).unwrap();
+            assert_eq!(bits(&again), bits(&whole), "{optim:?} {ema_decay:?}");
+            assert_eq!(again.moments(), whole.moments());
+        }
+        ends.push(bits(&whole).0);
+    }
+    // Each is another one: no choice is a name alone.
+    for (i, end) in ends.iter().enumerate() {
+        assert!(ends[..i].iter().all(|other| other != end), "{i}");
+    }
+}
+
+#[test]
+fn what_is_evaluated_and_kept_is_the_average_and_training_does_not_see_it() {
+    let averaged = TrainConfig {
+        ema_decay: Some(0.9),
+        ..config()
+    };
+    let (mut plain_events, mut events) = (Vec::new(), Vec::new());
+    let (plain, _) = run(None, &config(), &mut keep(&mut plain_events));
+    let (whole, outcome) = run(None, &averaged, &mut keep(&mut events));
+    let losses = |events: &[TrainEvent]| -> Vec<f64> {
+        let step = |event: &TrainEvent| match event {
+            TrainEvent::Step(record) => Some(record.loss),
+            _ => None,
+        };
+        events.iter().filter_map(step).collect()
+    };
+    assert_eq!(losses(&events), losses(&plain_events));
+    // Its own values, which the folder has beside the average, are those of the run without one.
+    for (name, tensor) in plain.adapter.tensors() {
+        let own = whole.moments()[&name].iter().find(|b| b.name == "param");
+        assert_eq!(own.unwrap().values, crate::support::values(tensor));
+    }
+    assert_ne!(bits(&whole).0, bits(&plain).0);
+    // What was measured is what is kept.
+    let model = model(DType::F32);
+    let mut attached = model.clone();
+    Trainable::attach(&whole.adapter, &mut attached).unwrap();
+    let hear = &mut |_| ControlFlow::Continue(());
+    let measured = lora::evaluate(&attached, &three_rows(), averaged.batch_size, hear).unwrap();
+    let ControlFlow::Continue((loss, _)) = measured else {
+        panic!("nobody ended it");
+    };
+    assert_eq!(Some(loss), outcome.eval_loss);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Two reports: one as the quickstart makes it, and a large one of hostile and awkward texts.
 
-use report::{Provenance, ReportData, ReportRow, TrainPoint};
+use report::{Elsewhere, Moved, Provenance, ReportData, ReportRow, TrainPoint};
 use textmetrics::stats::{
     CompareOptions, LengthControl, compare_rows, length_control, noise_floor,
 };
@@ -139,6 +139,7 @@ fn data(title: &str, rows: Vec<ReportRow>) -> ReportData {
             .collect(),
         rows,
         training: (1..=120).map(point).collect(),
+        elsewhere: Some(elsewhere()),
         provenance: vec![
             Provenance {
                 title: "Before".into(),
@@ -151,6 +152,26 @@ fn data(title: &str, rows: Vec<ReportRow>) -> ReportData {
         ],
         notes: vec![],
     }
+}
+
+/// Twelve texts, one of them worse.
+fn elsewhere() -> Elsewhere {
+    let mut numbers = Numbers(11);
+    let mut text = |i: usize| {
+        let mut part = || numbers.below(1000) as f64 / 1000.0;
+        let before = 8.0 + 40.0 * part();
+        let moved = Moved {
+            tokens: 120 + 9 * i,
+            perplexity_before: before,
+            perplexity_after: before * (0.97 + 0.04 * part()),
+            kl: 0.02 * part(),
+            same_choice: 0.9 + 0.1 * part(),
+        };
+        (format!("text of kind {i}"), moved)
+    };
+    let texts = (0..12).map(&mut text).collect();
+    let all = text(180).1;
+    Elsewhere { all, texts }
 }
 
 fn point(step: u64) -> TrainPoint {

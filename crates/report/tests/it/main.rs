@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use report::{
-    Provenance, ReportData, ReportRow, SweepData, SweepRow, SweepTest, TrainPoint, render,
-    render_sweep,
+    Elsewhere, Moved, Provenance, ReportData, ReportRow, SweepData, SweepRow, SweepTest,
+    TrainPoint, render, render_sweep,
 };
 use textmetrics::stats::{CompareOptions, compare_rows};
 use textmetrics::{ScoreOptions, score_row};
@@ -51,6 +51,16 @@ fn data(answers: &[(&str, &str, &str)]) -> ReportData {
             eval_loss: Some(f64::NAN),
             lr: Some(1e-4),
         }],
+        elsewhere: Some(Elsewhere {
+            all: Moved {
+                tokens: 2,
+                kl: f64::NAN,
+                perplexity_before: 20.0,
+                perplexity_after: f64::NAN,
+                same_choice: 0.5,
+            },
+            texts: vec![(ATTACK.into(), Moved::default())],
+        }),
         provenance: vec![Provenance {
             title: ATTACK.into(),
             facts: vec![(ATTACK.into(), ATTACK.into())],
@@ -89,6 +99,39 @@ fn one_row_empty_answers_and_no_number_are_drawn_without_nan() {
     let page = render(&data(&[("Paris", "", "")]));
     assert!(page.contains("(empty)") && page.contains("The same scores"));
     assert!(!page.contains("NaN") && !page.contains("inf"));
+}
+
+#[test]
+fn what_was_moved_elsewhere_is_there_if_it_was_measured() {
+    let mut data = data(&[("a b", "a", "a b")]);
+    let moved = |perplexity_after, kl| Moved {
+        tokens: 100,
+        perplexity_before: 20.0,
+        perplexity_after,
+        kl,
+        same_choice: 0.95,
+    };
+    data.elsewhere = Some(Elsewhere {
+        all: moved(19.0, 0.0123),
+        texts: vec![
+            ("a story".into(), moved(18.0, 0.01)),
+            ("code".into(), moved(21.0, 0.02)),
+        ],
+    });
+    let page = render(&data);
+    for part in [
+        "<h2>Elsewhere</h2>",
+        "perplexity fell from 20.00 to 19.00 (\u{2212}5.00 %), better on 1 of 2 texts",
+        "a story",
+        "+5.00 %",
+        "\u{2212}10.00 %",
+        "0.0123",
+        "95.0 %",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    data.elsewhere = None;
+    assert!(!render(&data).contains("lsewhere"));
 }
 
 #[test]
