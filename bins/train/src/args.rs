@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use chat_prompt::Date;
-use loader::ModelSpec;
+use loader::{ModelSpec, Quantization};
 use lora::{Batching, Modules, OnNan, Schedule, TargetModules, TrainConfig};
 
 use crate::choices::{
@@ -220,9 +220,12 @@ pub struct Args {
     /// Seed of the initial adapter, the order of rows and dropout
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub seed: u64,
-    /// How the frozen weights are stored; adapter and arithmetic are f32
+    /// What products with the frozen weights are computed in, summed in f32; all else is f32. Weights that the file has as bf16 or as GGUF blocks stay what they are
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Precision,
+    /// Quantise the frozen weights at load (QLoRA): less memory, other weights. A quantised GGUF file needs no flag. For the packed engine
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub quantize: Option<Quantization>,
     /// What computes loss and gradients: packed (weights packed for this CPU) or autograd (candle; slower, the reference)
     #[arg(long, value_enum, default_value_t)]
     pub engine: EngineArg,

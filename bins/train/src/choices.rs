@@ -5,7 +5,7 @@
 use clap::ValueEnum;
 use loader::DType;
 
-/// How frozen weights are stored.
+/// What products with frozen weights are computed in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
     /// 32 bits

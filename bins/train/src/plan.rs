@@ -1,9 +1,9 @@
 //! What a run will take, told before it begins: steps, tokens, arithmetic, memory, time.
 
-use loader::Opened;
+use loader::{Opened, Quantization};
 use lora::{Adapter, Load, Sample, TrainConfig, Workload};
 use serde::Serialize;
-use smollm_model::{Checkpointing, SiteShape, TrainingCost, TrainingOptions};
+use smollm_model::{Checkpointing, SiteShape, TrainingCost, TrainingOptions, WeightFormat};
 use stage::StageError;
 
 use crate::args::Args;
@@ -24,6 +24,7 @@ pub(crate) struct Planning<'a> {
     pub(crate) rows: &'a [Sample],
     pub(crate) eval_rows: &'a [Sample],
     pub(crate) questions: Option<&'a Questions>,
+    pub(crate) weight_bytes: usize,
 }
 
 /// A run that has not begun.
@@ -83,7 +84,7 @@ pub struct MemoryPlan {
 impl Plan {
     /// Counts and predicts; nothing is loaded.
     pub(crate) fn new(planning: &Planning<'_>) -> Result<Self, StageError> {
-        let (args, opened) = (planning.args, planning.opened);
+        let args = planning.args;
         let work = Workload::new(planning.rows, planning.eval_rows, planning.config);
         let work = work.map_err(train_error)?;
         let limit = args.memory_limit.or_else(available);
@@ -98,7 +99,7 @@ impl Plan {
             _ => Checkpointing::None,
         };
         let sites = sites(planning.start);
-        let cost = TrainingCost::new(opened.config(), options(args, chosen), &sites);
+        let cost = planning.cost(chosen, &sites);
         let flops =
             cost.gradient_flops(work.training.shape()) + cost.loss_flops(work.evaluation.shape());
         Ok(Self {
@@ -247,10 +248,7 @@ impl Planning<'_> {
     /// Everything that a run holds at once.
     fn memory(&self, largest: Load, how: Checkpointing) -> MemoryPlan {
         let sites = sites(self.start);
-        let total = |how| {
-            let cost = TrainingCost::new(self.opened.config(), options(self.args, how), &sites);
-            cost.memory(largest.shape())
-        };
+        let total = |how| self.cost(how, &sites).memory(largest.shape());
         let rows = self.rows.iter().chain(self.eval_rows);
         let rows: usize = rows
             .map(|row| 4 * row.ids.len() + 8 * row.labels.len())
@@ -277,8 +275,13 @@ impl Planning<'_> {
     /// Floating-point operations of the gradients of some rows.
     pub(crate) fn gradient_flops(&self, rows: &[Sample], how: Checkpointing) -> f64 {
         let sites = sites(self.start);
-        let cost = TrainingCost::new(self.opened.config(), options(self.args, how), &sites);
+        let cost = self.cost(how, &sites);
         cost.gradient_flops(Load::of(rows).shape())
+    }
+
+    fn cost<'s>(&'s self, how: Checkpointing, sites: &'s [SiteShape]) -> TrainingCost<'s> {
+        let cost = TrainingCost::new(self.opened.config(), options(self.args, how), sites);
+        cost.with_weight_bytes(self.weight_bytes)
     }
 }
 
@@ -286,6 +289,10 @@ impl Planning<'_> {
 pub(crate) fn options(args: &Args, checkpointing: Checkpointing) -> TrainingOptions {
     TrainingOptions {
         dtype: args.dtype.dtype(),
+        format: match args.quantize {
+            Some(Quantization::Q8_0) => WeightFormat::Q8_0,
+            None => WeightFormat::Stored,
+        },
         checkpointing,
         threads: None,
     }

@@ -152,6 +152,10 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
         .argument("rslora", config.use_rslora)
         .argument("shuffle", !args.no_shuffle)
         .argument("dtype", format!("{:?}", args.dtype).to_lowercase())
+        .argument(
+            "quantize",
+            args.quantize.map(|kind| format!("{kind:?}").to_lowercase()),
+        )
         .argument("engine", format!("{:?}", args.engine).to_lowercase())
         .argument(
             "on_truncate",
