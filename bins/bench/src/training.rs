@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use cpu_gemm::Format;
-use loader::Quantization;
 use lora::StepRecord;
 use serde::Serialize;
 use stage::{OrExit, StageError};
-use train::{KeepArg, Precision};
+use train::{KeepArg, Precision, QuantizeArg};
 
 use crate::peaks::Peaks;
 use crate::{lines, memory, share};
@@ -58,9 +57,9 @@ pub struct TrainArgs {
     /// What products with the frozen weights are computed in
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Precision,
-    /// Quantise the frozen weights at load
+    /// How they are kept, where it is not so
     #[arg(long, value_enum, value_name = "TYPE")]
-    pub quantize: Option<Quantization>,
+    pub quantize: Option<QuantizeArg>,
     /// What is kept for the backward pass
     #[arg(long, value_enum, default_value_t, alias = "gradient-checkpointing")]
     pub checkpointing: KeepArg,

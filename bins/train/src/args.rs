@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 
 use chat_prompt::Date;
-use loader::{ModelSpec, Quantization};
+use loader::ModelSpec;
 use lora::{Batching, Modules, OnNan, Schedule, TargetModules, TrainConfig};
 
 use crate::choices::{
-    BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
+    BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, QuantizeArg, ReportTo,
 };
 use crate::machine::Bytes;
 
@@ -220,12 +220,12 @@ pub struct Args {
     /// Seed of the initial adapter, the order of rows and dropout
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub seed: u64,
-    /// What products with the frozen weights are computed in, summed in f32; all else is f32. Weights that the file has as bf16 or as GGUF blocks stay what they are
+    /// What products with the frozen weights are computed in, summed in f32; all else is f32
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Precision,
-    /// Quantise the frozen weights at load (QLoRA): less memory, other weights. A quantised GGUF file needs no flag. For the packed engine
+    /// Train beside quantised weights (QLoRA): stored keeps a quantised GGUF file's blocks as they are, which f32 does anyway (with bf16 a fifth less memory, a tenth slower); q8_0 quantises at load. For the packed engine
     #[arg(long, value_enum, value_name = "TYPE")]
-    pub quantize: Option<Quantization>,
+    pub quantize: Option<QuantizeArg>,
     /// What computes loss and gradients: packed (weights packed for this CPU) or autograd (candle; slower, the reference)
     #[arg(long, value_enum, default_value_t)]
     pub engine: EngineArg,

@@ -26,6 +26,16 @@ impl Precision {
     }
 }
 
+/// How frozen weights are kept, where it is not as `Precision` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QuantizeArg {
+    /// As the file has them
+    Stored,
+    /// 8 bits, and a scale for 32 weights
+    #[value(name = "q8_0", alias = "q8-0")]
+    Q8_0,
+}
+
 /// What computes loss and gradients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum EngineArg {

@@ -5,6 +5,7 @@ mod bad_input;
 mod generation;
 mod interrupt;
 mod plan;
+mod quantised;
 mod resume;
 mod runs;
 mod support;
