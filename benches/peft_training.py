@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Speed of PEFT's LoRA training on the CPU: one row after another, whole optimiser steps, the first one left out.
+"""Speed of PEFT's LoRA training on the CPU: whole optimiser steps, the first one left out; batches are padded on the right.
 
-    peft_training.py HF_DIR ROWS.jsonl [--steps 4] [--ga 16] [--rank 8] [--targets q_proj,k_proj,v_proj,o_proj]
+    peft_training.py HF_DIR ROWS.jsonl [--steps 4] [--bs 1] [--ga 16] [--rank 8] [--targets q_proj,k_proj,v_proj,o_proj]
                      [--dtype bf16] [--checkpointing] [--threads 2]
 
 ROWS.jsonl: one object a row with `ids` and `labels` (-100 where nothing is predicted), as `training.py` writes
@@ -23,11 +23,18 @@ from transformers import AutoModelForCausalLM
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
-def micro_batch(model, row, supervised):
-    """Forward and backward of one row; its share of the window's loss."""
-    ids, labels = torch.tensor([row["ids"]]), torch.tensor(row["labels"][1:])
-    logits = model(input_ids=ids).logits[0, :-1].float()
-    loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum") / supervised
+def micro_batch(model, rows, supervised):
+    """Forward and backward of some rows; their share of the window's loss."""
+    longest = max(len(row["ids"]) for row in rows)
+    padded = lambda values, what: values + [what] * (longest - len(values))
+    ids = torch.tensor([padded(row["ids"], 0) for row in rows])
+    labels = torch.tensor([padded(row["labels"], -100)[1:] for row in rows])
+    # One row needs no mask, and is faster without.
+    mask = torch.tensor([padded([1] * len(row["ids"]), 0) for row in rows]) if len(rows) > 1 else None
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+    loss = torch.nn.functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=-100, reduction="sum"
+    ) / supervised
     loss.backward()
     return loss.item()
 
@@ -37,6 +44,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("rows")
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--bs", type=int, default=1)
     parser.add_argument("--ga", type=int, default=16)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--targets", default="q_proj,k_proj,v_proj,o_proj")
@@ -59,10 +67,11 @@ def main():
         rows = [json.loads(line) for line in file]
     tokens, seconds, losses = 0, 0.0, []
     for step in range(args.steps):
-        window = rows[step * args.ga : (step + 1) * args.ga]
+        window = rows[step * args.bs * args.ga : (step + 1) * args.bs * args.ga]
+        batches = [window[at : at + args.bs] for at in range(0, len(window), args.bs)]
         supervised = sum(label != -100 for row in window for label in row["labels"][1:])
         start = time.perf_counter()
-        losses.append(sum(micro_batch(model, row, supervised) for row in window))
+        losses.append(sum(micro_batch(model, rows, supervised) for rows in batches))
         torch.nn.utils.clip_grad_norm_(variables, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

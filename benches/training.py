@@ -3,8 +3,8 @@
 
     training.py --smoltune target/release/smoltune --peft HF_DIR --rows train.csv MODEL.gguf
 
-The first rows of a file as `prepare` writes it, in order, batch 1 × accumulation: whole optimiser steps, the first
-one left out. Tokens are those of the rows; nobody pads. The programs take turns; a ratio is the median of the
+The first rows of a file as `prepare` writes it, in order, batch × accumulation: whole optimiser steps, the first
+one left out. Tokens are those of the rows; with `--bs` above 1 PEFT pads, and padding does not count. The programs take turns; a ratio is the median of the
 rounds' ratios. Either program may be left out. Needs: pip install torch transformers peft numpy
 """
 import argparse
@@ -31,7 +31,7 @@ def smoltune(args, rows, dtype, extra, folder):
     out = folder / "adapter"
     command = [args.smoltune, "train", "--model-name", args.model, "--train-csv", rows, "--output-dir", out]
     command += ["--dtype", dtype, "--lora-r", args.rank, "--lora-alpha", 4 * args.rank, "--lora-dropout", 0]
-    command += ["--target-modules", args.targets, "--bs", 1, "--ga", args.ga, "--max-steps", args.steps]
+    command += ["--target-modules", args.targets, "--bs", args.bs, "--ga", args.ga, "--max-steps", args.steps]
     command += ["--max-seq-len", args.max_seq_len, "--no-shuffle", "--overwrite-output-dir", *extra]
     peak = run(command).peak_mb
     lines = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
@@ -43,7 +43,7 @@ def smoltune(args, rows, dtype, extra, folder):
 def peft(args, encoded, dtype, extra):
     """(tokens/s, MB) of one run of `peft_training.py`."""
     command = [sys.executable, HERE / "peft_training.py", args.peft, encoded, "--dtype", dtype]
-    command += ["--rank", args.rank, "--targets", args.targets, "--ga", args.ga, "--steps", args.steps, *extra]
+    command += ["--rank", args.rank, "--targets", args.targets, "--bs", args.bs, "--ga", args.ga, "--steps", args.steps, *extra]
     found = last_object(run(command).stdout)
     return found["tokens_per_s"], found["peak_rss_mb"]
 
@@ -73,7 +73,7 @@ def read_rows(args):
     rows = [{f: row[names[f]] for f in fields} for row in rows]
     # Characters, not tokens: far below the limit, so that neither program cuts or leaves out a row.
     rows = [row for row in rows if row["response"].strip() and sum(map(len, row.values())) < 2 * args.max_seq_len]
-    return rows[: args.steps * args.ga]
+    return rows[: args.steps * args.bs * args.ga]
 
 
 def main():
@@ -84,6 +84,7 @@ def main():
     parser.add_argument("--rows", type=Path, required=True)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--targets", default="q_proj,k_proj,v_proj,o_proj")
+    parser.add_argument("--bs", type=int, default=1)
     parser.add_argument("--ga", type=int, default=16)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--max_seq_len", type=int, default=768)
@@ -108,7 +109,7 @@ def main():
                     found["PEFT"].append(peft(args, folder / "rows.jsonl", dtype, theirs))
                 print(f"{name}: " + ", ".join(f"{k} {v[-1][0]:.0f} tokens/s" for k, v in found.items() if v), file=sys.stderr)
             lines.append(line(name, found))
-    print(f"{machine()}; r {args.rank} on {args.targets}; 1 × {args.ga} rows a step, {args.rounds} rounds.\n")
+    print(f"{machine()}; r {args.rank} on {args.targets}; {args.bs} × {args.ga} rows a step, {args.rounds} rounds.\n")
     print(table(["", "smoltune", "PEFT", "ratio", "MB", "PEFT MB", "ratio"], lines))
 
 

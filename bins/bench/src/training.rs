@@ -9,7 +9,7 @@ use cpu_gemm::Format;
 use lora::StepRecord;
 use serde::Serialize;
 use stage::{OrExit, StageError};
-use train::{KeepArg, Precision};
+use train::{KeepArg, Precision, QuantizeArg};
 
 use crate::peaks::Peaks;
 use crate::{lines, memory, share};
@@ -54,9 +54,12 @@ pub struct TrainArgs {
         alias = "target_modules"
     )]
     pub target_modules: String,
-    /// How the frozen weights are stored
+    /// What products with the frozen weights are computed in
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Precision,
+    /// How they are kept, where it is not so
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub quantize: Option<QuantizeArg>,
     /// What is kept for the backward pass
     #[arg(long, value_enum, default_value_t, alias = "gradient-checkpointing")]
     pub checkpointing: KeepArg,
@@ -175,7 +178,8 @@ fn stage_args(args: &TrainArgs, rows: &Path, out: &Path) -> Result<train::Args, 
     if args.train_csv.is_none() {
         stage.on_truncate = train::OnTruncate::KeepStart;
     }
-    (stage.dtype, stage.checkpointing) = (args.dtype, args.checkpointing);
+    (stage.dtype, stage.quantize) = (args.dtype, args.quantize);
+    stage.checkpointing = args.checkpointing;
     stage.logging_steps = 0;
     Ok(stage)
 }

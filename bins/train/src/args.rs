@@ -9,7 +9,7 @@ use loader::ModelSpec;
 use lora::{Batching, Bias, InitLoraWeights, Modules, OnNan, Schedule, TargetModules, TrainConfig};
 
 use crate::choices::{
-    BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
+    BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, QuantizeArg, ReportTo,
 };
 use crate::machine::Bytes;
 use crate::optim::OptimArgs;
@@ -242,9 +242,12 @@ pub struct Args {
     /// Seed of the initial adapter, the order of rows, dropout and noise
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub seed: u64,
-    /// How the frozen weights are stored; adapter and arithmetic are f32
+    /// What products with the frozen weights are computed in, summed in f32; all else is f32
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Precision,
+    /// Train beside quantised weights (QLoRA): stored keeps a quantised GGUF file's blocks as they are, which f32 does anyway (with bf16 a fifth less memory, a tenth slower); q8_0 quantises at load. For the packed engine
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub quantize: Option<QuantizeArg>,
     /// What computes loss and gradients: packed (weights packed for this CPU) or autograd (candle; slower, the reference)
     #[arg(long, value_enum, default_value_t)]
     pub engine: EngineArg,

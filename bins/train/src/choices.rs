@@ -4,8 +4,9 @@
 
 use clap::ValueEnum;
 use loader::DType;
+use smollm_model::WeightFormat;
 
-/// How frozen weights are stored.
+/// What products with frozen weights are computed in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
     /// 32 bits
@@ -24,6 +25,24 @@ impl Precision {
             Self::Bf16 => DType::BF16,
         }
     }
+
+    /// Weights as floats of this kind.
+    pub(crate) fn format(self) -> WeightFormat {
+        match self {
+            Self::F32 => WeightFormat::F32,
+            Self::Bf16 => WeightFormat::Bf16,
+        }
+    }
+}
+
+/// How frozen weights are kept, where it is not as `Precision` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QuantizeArg {
+    /// As the file has them
+    Stored,
+    /// 8 bits, and a scale for 32 weights
+    #[value(name = "q8_0", alias = "q8-0")]
+    Q8_0,
 }
 
 /// What computes loss and gradients.

@@ -34,7 +34,7 @@ use stage::{Manifest, OrExit, StageError, interrupt};
 
 pub use args::Args;
 pub use choices::{
-    BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, ReportTo,
+    BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, QuantizeArg, ReportTo,
 };
 pub use machine::Bytes;
 pub use model::Base;

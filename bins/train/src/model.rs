@@ -7,7 +7,7 @@ use smollm_model::{Checkpointing, Llama, TrainingLlama};
 use stage::StageError;
 
 use crate::args::Args;
-use crate::choices::{EngineArg, Precision};
+use crate::choices::{EngineArg, Precision, QuantizeArg};
 use crate::{load_error, plan, say};
 
 /// A base model that stays loaded from one run to the next, for as long as it is the one that is asked for.
@@ -20,6 +20,7 @@ pub struct Base(Option<(Loaded, Model)>);
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Loaded {
     dtype: Precision,
+    quantize: Option<QuantizeArg>,
     engine: EngineArg,
     model: Option<String>,
     /// SHA-256 of the model's files.
@@ -34,6 +35,7 @@ impl Loaded {
         Self {
             model,
             dtype: args.dtype,
+            quantize: args.quantize,
             engine: args.engine,
             files,
             whole: !args.init_lora_weights.changes_base(),

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use loader::Opened;
 use lora::{Adapter, Sample, TrainConfig};
+use smollm_model::{Checkpointing, WeightFormat};
 use stage::StageError;
 
 use crate::args::Args;
-use crate::plan::Planning;
+use crate::choices::EngineArg;
+use crate::plan::{self, Planning};
 use crate::rows::{self, Encoded, RowCounts};
 use crate::scorer::{self, Questions};
 use crate::{load_error, say, start, train_error};
@@ -20,6 +22,8 @@ pub(crate) struct Prepared {
     pub(crate) eval_file: Option<PathBuf>,
     pub(crate) eval_rows: Option<Encoded>,
     pub(crate) questions: Option<Questions>,
+    /// Of the frozen weights in memory.
+    weight_bytes: usize,
 }
 
 impl Prepared {
@@ -29,6 +33,11 @@ impl Prepared {
         args.optim.check()?;
         scorer::check(args)?;
         start::new_config(args)?;
+        if args.quantize.is_some() && args.engine == EngineArg::Autograd {
+            return Err(StageError::usage(
+                "--quantize needs --engine packed: the differentiable model has no quantised weights",
+            ));
+        }
         let opened = loader::open(&args.model())
             .map_err(load_error)?
             .with_system(args.system.clone().filter(|text| !text.is_empty()))
@@ -43,7 +52,14 @@ impl Prepared {
         let eval_rows = eval_file.as_deref().map(encode).transpose()?;
         let eval = eval_file.as_deref().zip(eval_rows.as_ref());
         let questions = scorer::questions(args, &opened, eval)?;
+        let mut options = plan::options(args, Checkpointing::None);
+        // A weight that something is taken out of has other numbers than the file's.
+        if args.init_lora_weights.changes_base() && options.format == WeightFormat::Stored {
+            options.format = args.dtype.format();
+        }
+        let weight_bytes = opened.training_weight_bytes(options).map_err(load_error)?;
         Ok(Self {
+            weight_bytes,
             opened,
             start,
             rows,
@@ -80,6 +96,7 @@ impl Prepared {
             rows: &self.rows.samples,
             eval_rows: self.eval_samples(),
             questions: self.questions.as_ref(),
+            weight_bytes: self.weight_bytes,
         }
     }
 }

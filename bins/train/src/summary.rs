@@ -158,6 +158,10 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
         .argument("bias", config.bias.name())
         .argument("shuffle", !args.no_shuffle)
         .argument("dtype", format!("{:?}", args.dtype).to_lowercase())
+        .argument(
+            "quantize",
+            args.quantize.map(|kind| format!("{kind:?}").to_lowercase()),
+        )
         .argument("engine", format!("{:?}", args.engine).to_lowercase())
         .argument(
             "on_truncate",

@@ -178,6 +178,13 @@ impl PackedMatrix {
         self.n.div_ceil(LANES)
     }
 
+    /// Memory of so many packed weights; the largest number where it cannot be counted.
+    pub fn size(format: Format, n: usize, k: usize) -> usize {
+        let panels = n.div_ceil(LANES);
+        let bytes = format.panel_bytes(k);
+        bytes.map_or(usize::MAX, |bytes| bytes.saturating_mul(panels))
+    }
+
     /// Memory of the packed weights.
     pub fn bytes(&self) -> usize {
         self.panels() * self.panel_bytes

@@ -3,9 +3,11 @@
 use proptest::prelude::*;
 
 use crate::cpu::{Capabilities, detect};
-use crate::format::{Arithmetic, Format, OperandKind};
+use crate::format::{Format, OperandKind};
 use crate::kernels::convert;
 use crate::{Operand, PackedMatrix};
+
+mod transposed;
 
 /// A small generator, so that failures repeat.
 pub(crate) struct Noise(u64);
@@ -234,104 +236,6 @@ fn panels_may_be_split_anywhere_and_nothing_else_is_written() {
                     }
                 }
             }
-        }
-    }
-}
-
-/// `W` and `Wᵀ` of some shapes, packed.
-fn both_ways() -> Vec<(PackedMatrix, PackedMatrix)> {
-    let mut noise = Noise::new(7);
-    let mut all = Vec::new();
-    for (n, k) in [
-        (1, 1),
-        (15, 31),
-        (16, 16),
-        (17, 33),
-        (48, 576),
-        (35, 100),
-        (192, 65),
-        (130, 160),
-    ] {
-        let rows = noise.floats(n * k);
-        let columns: Vec<f32> = (0..n * k).map(|i| rows[i % n * k + i / n]).collect();
-        for format in [Format::F32, Format::Bf16] {
-            let pack = |values: &[f32], n, k| PackedMatrix::from_f32(values, n, k, format).unwrap();
-            all.push((pack(&rows, n, k), pack(&columns, k, n)));
-        }
-    }
-    all
-}
-
-#[test]
-fn a_transposed_product_is_that_of_the_packed_transpose() {
-    for (matrix, transpose) in both_ways() {
-        let (n, k, rows) = (matrix.n(), matrix.k(), 19);
-        let x = Noise::new(8).floats(rows * n);
-        for kind in kinds(&matrix) {
-            for level in levels() {
-                let expected = multiply(level, &transpose, *kind, &x);
-                let mut operand = Operand::default();
-                operand.fill_for(level, *kind, &x, rows, n);
-                let stride = k + 3;
-                let mut out = vec![77.0; rows * stride];
-                for columns in [
-                    0..matrix.columns() / 2,
-                    matrix.columns() / 2..matrix.columns(),
-                ] {
-                    let panels = 0..matrix.panels();
-                    // SAFETY: `out` has `rows` rows of `stride`, more than `k`.
-                    unsafe {
-                        matrix.transposed_for(
-                            level,
-                            &operand,
-                            panels,
-                            columns,
-                            out.as_mut_ptr(),
-                            stride,
-                        );
-                    }
-                }
-                for (out, expected) in out.chunks(stride).zip(expected.chunks(k)) {
-                    assert!(out[..k] == *expected, "{matrix:?} {kind:?} {level}");
-                    assert!(out[k..].iter().all(|x| *x == 77.0), "{matrix:?} {level}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn some_outputs_of_a_transposed_product_are_those_of_their_rows() {
-    let (n, k, rows) = (75, 40, 7);
-    let weights = Noise::new(9).floats(n * k);
-    for format in [Format::F32, Format::Bf16] {
-        let matrix = PackedMatrix::from_f32(&weights, n, k, format).unwrap();
-        for panels in [0..2, 1..3, 3..5, 4..5] {
-            let outputs = panels.start * 16..(panels.end * 16).min(n);
-            let part = &weights[outputs.start * k..outputs.end * k];
-            let part = PackedMatrix::from_f32(part, outputs.len(), k, format).unwrap();
-            let x = Noise::new(10).floats(rows * outputs.len());
-            let mut operand = Operand::default();
-            operand.fill(
-                matrix.operand_kind(Arithmetic::Float),
-                &x,
-                rows,
-                outputs.len(),
-            );
-            let (mut whole, mut some) = (vec![0.0; rows * k], vec![0.0; rows * k]);
-            part.multiply_transposed(&operand, &mut whole);
-            let columns = 0..matrix.columns();
-            // SAFETY: `some` has `rows` rows of `k`.
-            unsafe {
-                matrix.multiply_transposed_panels(
-                    &operand,
-                    panels.clone(),
-                    columns,
-                    some.as_mut_ptr(),
-                    k,
-                );
-            }
-            assert!(whole == some, "{format} {panels:?}");
         }
     }
 }

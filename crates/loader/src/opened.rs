@@ -169,6 +169,14 @@ impl Opened {
         Ok(all)
     }
 
+    /// Bytes of memory that the base model's weights take in training.
+    ///
+    /// # Errors
+    /// If the type is neither F32 nor BF16.
+    pub fn training_weight_bytes(&self, options: TrainingOptions) -> Result<usize, LoadError> {
+        Ok(TrainingLlama::weight_bytes(&self.checkpoint, options)?)
+    }
+
     /// Packs the base model's weights for training; adapters are given with each call.
     ///
     /// # Errors

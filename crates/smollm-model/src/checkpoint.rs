@@ -168,8 +168,7 @@ impl Checkpoint {
         }
     }
 
-    /// Packs the weight `[n, k]` of this name for inference: straight from its blocks where it is stored as asked and nothing
-    /// is taken out of it, else from its f32 values.
+    /// Packs the weight `[n, k]` of this name for inference.
     ///
     /// # Errors
     /// As [`Checkpoint::tensor`]; also if `k` is no multiple of 32 and the weight is to be quantised.
@@ -180,8 +179,40 @@ impl Checkpoint {
         k: usize,
         format: WeightFormat,
     ) -> Result<PackedMatrix, ModelError> {
+        self.packed_as(name, n, k, self.packed_format(name, format))
+    }
+
+    /// How a weight is kept for training: where `kept` is [`WeightFormat::Stored`], what is stored if that can be packed
+    /// without changing a value and is smaller than `float`, and nothing is taken out of it.
+    pub(crate) fn training_format(&self, name: &str, kept: WeightFormat, float: Format) -> Format {
+        if kept != WeightFormat::Stored {
+            return self.packed_format(name, kept);
+        }
+        if self.subtracted.contains_key(name) {
+            return float;
+        }
+        let stored = match &self.weights {
+            Weights::Shards(shards) => Some(shards.packed_format(name)),
+            Weights::Gguf(file) => file.stored_format(name),
+        };
+        stored
+            .filter(|format| *format != Format::F32)
+            .unwrap_or(float)
+    }
+
+    /// Packs the weight `[n, k]` of this name in a format: straight from its blocks where it is stored so and nothing is
+    /// taken out of it, else from its f32 values.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::packed`].
+    pub(crate) fn packed_as(
+        &self,
+        name: &str,
+        n: usize,
+        k: usize,
+        format: Format,
+    ) -> Result<PackedMatrix, ModelError> {
         self.weights.check(name, &[n, k])?;
-        let format = self.packed_format(name, format);
         let packed = match &self.weights {
             Weights::Gguf(file)
                 if file.stored_format(name) == Some(format)

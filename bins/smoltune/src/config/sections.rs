@@ -247,6 +247,8 @@ section! {
         engine: String = "packed".into();
         /// What is kept for the backward pass; `block` takes less memory and more time, `auto` takes it where the memory is short
         checkpointing: String = "none".into();
+        /// Train beside quantised weights: `stored`, the blocks of a quantised GGUF file, or `q8_0`; empty for no
+        quantize: String = String::new();
         /// Steps between evaluations, where there are validation rows
         eval_steps: usize = 50;
         /// Answer evaluation rows at every evaluation, too, and score the answers

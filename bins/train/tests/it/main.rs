@@ -6,6 +6,7 @@ mod generation;
 mod init;
 mod interrupt;
 mod plan;
+mod quantised;
 mod resume;
 mod runs;
 mod support;

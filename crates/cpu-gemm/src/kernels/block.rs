@@ -128,15 +128,21 @@ pub(crate) fn widen(format: Format, panel: &[u8], k: usize, out: &mut [f32]) {
             }
         }
         _ => {
-            let blocks = out.as_chunks_mut::<LANES>().0.chunks_exact_mut(BLOCK);
+            let blocks = out.as_chunks_mut::<LANES>().0.as_chunks_mut::<BLOCK>().0;
             debug_assert_eq!(blocks.len(), k / BLOCK);
-            for (b, to) in blocks.enumerate() {
-                let block = Block::read(format, panel, b);
-                for (i, to) in to.iter_mut().enumerate() {
-                    *to = block.weights(i);
-                }
+            for (b, to) in blocks.iter_mut().enumerate() {
+                widen_block(format, panel, b, to);
             }
         }
+    }
+}
+
+/// Block `b` of a quantised panel as f32: `out[input][output]`.
+#[inline(always)]
+pub(crate) fn widen_block(format: Format, panel: &[u8], b: usize, out: &mut [[f32; LANES]; BLOCK]) {
+    let block = Block::read(format, panel, b);
+    for (i, to) in out.iter_mut().enumerate() {
+        *to = block.weights(i);
     }
 }
 

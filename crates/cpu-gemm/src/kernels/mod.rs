@@ -6,6 +6,7 @@ mod float;
 mod integer;
 pub(crate) mod scratch;
 pub(crate) mod transpose;
+pub(crate) mod unpack;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 

@@ -102,6 +102,7 @@ fn threads_and_checkpointing_change_no_byte() {
                 dtype,
                 threads: Some(threads),
                 checkpointing,
+                ..TrainingOptions::default()
             };
             on_packed(&config(), 0.1, options).adapter
         };

@@ -79,8 +79,8 @@ pub struct TrainingCost<'a> {
     config: &'a ModelConfig,
     sites: &'a [SiteShape],
     checkpointing: Checkpointing,
-    /// Bytes of a packed weight.
-    weight: usize,
+    /// Bytes of all packed weights.
+    weights: usize,
     /// Bytes of an input of a product with frozen weights.
     input: usize,
 }
@@ -104,9 +104,15 @@ impl<'a> TrainingCost<'a> {
             config,
             sites,
             checkpointing: options.checkpointing,
-            weight,
+            weights: weight * (frozen_parameters(config) + embedding_apart(config)),
             input,
         }
+    }
+
+    /// With so many bytes of packed weights, where not all are of the options' `dtype`: [`super::TrainingLlama::weight_bytes`].
+    #[must_use]
+    pub fn with_weight_bytes(self, weights: usize) -> Self {
+        Self { weights, ..self }
     }
 
     /// Bytes that a batch takes. It is what buffers of the training passes hold; the program around them, the rows and
@@ -120,7 +126,7 @@ impl<'a> TrainingCost<'a> {
         let stream = (layers + 2) * self.config.hidden_size * F32;
         let each = stream + self.kept_per_token(kept) + self.scratch_per_token();
         TrainingMemory {
-            weights: (self.weights() + self.embedding_apart()) * self.weight,
+            weights: self.weights,
             activations: batch.tokens * each,
             logits: self.logits(batch.supervised.min(CHUNK)),
             adapter: (1 + ADAPTER_COPIES) * self.adapter_parameters() * F32 + self.row_squares(),
@@ -140,7 +146,7 @@ impl<'a> TrainingCost<'a> {
         let layers = self.config.num_hidden_layers;
         let walked = layers.saturating_sub(lowest) as f64 / layers.max(1) as f64;
         let frozen = |products: f64| {
-            let linear = 2.0 * batch.tokens as f64 * self.block_parameters() as f64;
+            let linear = 2.0 * batch.tokens as f64 * block_parameters(self.config) as f64;
             walked * (linear + 2.0 * products * self.attention(batch))
         };
         let adapters = 2.0 * batch.tokens as f64 * self.factors() as f64;
@@ -159,30 +165,18 @@ impl<'a> TrainingCost<'a> {
 
     /// One pass through all blocks.
     fn blocks_flops(&self, batch: BatchShape) -> f64 {
-        let parameters = self.block_parameters() + self.factors();
+        let parameters = block_parameters(self.config) + self.factors();
         2.0 * batch.tokens as f64 * parameters as f64 + 4.0 * self.attention(batch)
     }
 
     fn head_flops(&self, batch: BatchShape) -> f64 {
-        2.0 * batch.supervised as f64 * self.head_parameters() as f64
+        2.0 * batch.supervised as f64 * head_parameters(self.config) as f64
     }
 
     /// Multiplications of one product over queries and keys, in all layers.
     fn attention(&self, batch: BatchShape) -> f64 {
         let width = self.config.query_width() * self.config.num_hidden_layers;
         batch.attended as f64 * width as f64
-    }
-
-    fn block_parameters(&self) -> usize {
-        let of_block = Projection::ALL.map(|projection| {
-            let (out, inputs) = projection.dims(self.config);
-            out * inputs
-        });
-        self.config.num_hidden_layers * of_block.iter().sum::<usize>()
-    }
-
-    fn head_parameters(&self) -> usize {
-        self.config.vocab_size * self.config.hidden_size
     }
 
     /// Numbers in `A` and `B`.
@@ -207,20 +201,6 @@ impl<'a> TrainingCost<'a> {
     /// Bytes of the squared norms of weights beside which there is a magnitude (`weights::Place`).
     fn row_squares(&self) -> usize {
         self.magnitudes() * size_of::<f64>()
-    }
-
-    /// Weights that are multiplied with.
-    fn weights(&self) -> usize {
-        self.block_parameters() + self.head_parameters()
-    }
-
-    /// Weights that are only looked up.
-    fn embedding_apart(&self) -> usize {
-        if self.config.tie_word_embeddings {
-            0
-        } else {
-            self.head_parameters()
-        }
     }
 
     /// Bytes that `kept` blocks keep of a token (`forward::Saved`).
@@ -288,6 +268,32 @@ impl<'a> TrainingCost<'a> {
     fn logits(&self, rows: usize) -> usize {
         let (hidden, vocab) = (self.config.hidden_size, self.config.vocab_size);
         rows * (vocab * (F32 + self.input) + hidden * (6 * F32 + self.input))
+    }
+}
+
+fn block_parameters(config: &ModelConfig) -> usize {
+    let of_block = Projection::ALL.map(|projection| {
+        let (out, inputs) = projection.dims(config);
+        out * inputs
+    });
+    config.num_hidden_layers * of_block.iter().sum::<usize>()
+}
+
+fn head_parameters(config: &ModelConfig) -> usize {
+    config.vocab_size * config.hidden_size
+}
+
+/// Weights that are multiplied with.
+fn frozen_parameters(config: &ModelConfig) -> usize {
+    block_parameters(config) + head_parameters(config)
+}
+
+/// Weights that are only looked up.
+fn embedding_apart(config: &ModelConfig) -> usize {
+    if config.tie_word_embeddings {
+        0
+    } else {
+        head_parameters(config)
     }
 }
 

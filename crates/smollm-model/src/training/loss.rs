@@ -4,11 +4,11 @@
 
 use std::ops::Range;
 
-use cpu_gemm::{Operand, PackedMatrix};
+use cpu_gemm::Operand;
 use rayon::prelude::*;
 
 use super::Pass;
-use super::products::{fill, multiply};
+use super::products::{Frozen, fill, multiply};
 use super::rows::{add_norm_gradient, add_row, normalise};
 use crate::buffer::grow;
 use crate::ops::nll_gradient_row;
@@ -84,7 +84,8 @@ pub(super) fn nll(
 }
 
 /// `dx = dz W` for `W: [vocab, hidden]` and `dz: [rows, vocab]`, block of the vocabulary by block.
-fn input_gradient(head: &PackedMatrix, dz: &[f32], operands: &mut Vec<Operand>, dx: &mut [f32]) {
+fn input_gradient(weights: &Frozen, dz: &[f32], operands: &mut Vec<Operand>, dx: &mut [f32]) {
+    let head = &weights.matrix;
     let (vocab, hidden) = (head.n(), head.k());
     let blocks: Vec<Range<usize>> = (0..head.panels())
         .step_by(BLOCK_PANELS)
@@ -93,7 +94,7 @@ fn input_gradient(head: &PackedMatrix, dz: &[f32], operands: &mut Vec<Operand>, 
     operands.resize_with(blocks.len(), Operand::default);
     for (block, operand) in blocks.iter().zip(operands.iter_mut()) {
         let (first, end) = (block.start * 16, (block.end * 16).min(vocab));
-        fill(head, (&dz[first..], vocab), end - first, operand);
+        fill(weights, (&dz[first..], vocab), end - first, operand);
     }
     let rows = dz.len() / vocab;
     let sums: Vec<(usize, Vec<f32>)> = head

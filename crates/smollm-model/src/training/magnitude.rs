@@ -33,11 +33,11 @@ pub(super) fn measure(sites: &mut [(Place<'_>, &mut LowRankSite<'_>)]) {
     let Some((place, _)) = sites.first() else {
         return;
     };
-    let (matrix, squares) = (place.matrix, place.squares());
-    let (n, k) = (matrix.n(), matrix.k());
+    let (weights, squares) = (place.weights, place.squares());
+    let (n, k) = (weights.matrix.n(), weights.matrix.k());
     let inputs: Vec<f32> = sites.iter().flat_map(|(_, site)| site.a.to_vec()).collect();
     let mut products = vec![0f32; inputs.len() / k * n];
-    multiply(matrix, &inputs, &mut Operand::default(), &mut products);
+    multiply(weights, &inputs, &mut Operand::default(), &mut products);
     let mut rows = products.chunks_exact(n);
     for (place, site) in sites {
         let crossed: Vec<&[f32]> = rows.by_ref().take(site.rank).collect();

@@ -3,8 +3,9 @@
 //! The differentiable [`crate::Llama`] is the reference: candle records its operations and walks them back. Here the walk
 //! is known in advance, so everything that such a record costs falls away:
 //!
-//! - **Frozen weights are packed once** ([`cpu_gemm`]), for `Y = X Wᵀ` and `dX = dY W` both. With bf16 weights the inputs
-//!   of these products are rounded to bf16 and summed in f32; everything else, adapters included, is f32.
+//! - **Frozen weights are packed once** ([`cpu_gemm`]), for `Y = X Wᵀ` and `dX = dY W` both, as they are stored: blocks of a
+//!   quantised file become floats within a product. In bf16 both sides of these products are rounded to bf16 and summed in
+//!   f32; everything else, adapters included, is f32.
 //! - **A block keeps what its backward pass cannot form again cheaply**: its input, rotated queries, keys and values,
 //!   attention's output and log-sum-exp, gate and up. Norms, activations and probabilities are computed again. With
 //!   [`Checkpointing::Block`] only the input is kept.
@@ -39,7 +40,7 @@ pub use sites::{SiteGradients, TrainingSite};
 
 use crate::buffer::grow;
 use crate::ops::{Dropout, Heads, RopeTable, mix};
-use crate::{Checkpoint, ModelConfig, ModelError, Projection, Ragged};
+use crate::{Checkpoint, ModelConfig, ModelError, Projection, Ragged, WeightFormat};
 use forward::Saved;
 use loss::LossScratch;
 use sites::{Prepared, Stage};
@@ -59,8 +60,12 @@ pub enum Checkpointing {
 /// How a model is kept and trained.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingOptions {
-    /// How frozen weights are kept: F32, or BF16, with products of bf16 inputs. Quantised weights become one of these.
+    /// What products with frozen weights are computed in: F32, or BF16, with sums in f32.
     pub dtype: DType,
+    /// How frozen weights are kept. [`WeightFormat::Stored`] keeps bf16 and blocks of `Q8_0`, `Q4_0`, `Q4_1` and `Q4_K`, which
+    /// become floats within a product (`QLoRA`, Dettmers et al. 2023, over GGUF's types): the same numbers as floats that
+    /// were expanded at load, in less memory. Everything else becomes `dtype`.
+    pub format: WeightFormat,
     /// What is kept of a forward pass.
     pub checkpointing: Checkpointing,
     /// Threads; by default those of the rayon pool that the call comes from.
@@ -71,6 +76,7 @@ impl Default for TrainingOptions {
     fn default() -> Self {
         Self {
             dtype: DType::F32,
+            format: WeightFormat::Stored,
             checkpointing: Checkpointing::default(),
             threads: None,
         }
@@ -168,11 +174,19 @@ impl TrainingLlama {
             })
         };
         Ok(Self {
-            weights: Weights::load(ck, options.dtype)?,
+            weights: Weights::load(ck, options)?,
             checkpointing: options.checkpointing,
             pool: options.threads.map(pool).transpose()?,
             memory: Memory::default(),
         })
+    }
+
+    /// Bytes of memory that a checkpoint's packed weights will take.
+    ///
+    /// # Errors
+    /// If the type is neither F32 nor BF16.
+    pub fn weight_bytes(ck: &Checkpoint, options: TrainingOptions) -> Result<usize, ModelError> {
+        Weights::bytes(ck, options)
     }
 
     /// Sizes and constants.

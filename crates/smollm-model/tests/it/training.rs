@@ -9,6 +9,8 @@ use smollm_model::{
 
 use crate::{fixtures, open};
 
+mod stored;
+
 const SEED: u64 = 11;
 const FACTOR: f32 = 1.0 / 37.0;
 
@@ -392,6 +394,38 @@ fn threads_reruns_and_checkpointing_change_no_bit() {
             assert_eq!(found, expected, "{threads:?} {checkpointing:?}");
         }
     }
+}
+
+/// What a batch of rows teaches is what they teach one by one, but for the order of a few sums.
+#[test]
+fn one_batch_of_32_rows_is_32_batches_of_one() {
+    let lengths: Vec<usize> = (0..32).map(|i| 5 + i * 37 % 61).collect();
+    let case = Case::new(&lengths, &everywhere(), 4, 0.0);
+    let mut model = load(f32s());
+    let (together, expected) = case.packed(&mut model);
+    let sites = case.sites();
+    let mut gradients: Vec<_> = sites.iter().map(SiteGradients::zeros).collect();
+    let mut alone = 0.0;
+    for segment in case.batch.segments().iter() {
+        let ids = &case.batch.ids()[segment.clone()];
+        let inside = |(_, row): &(usize, &u32)| segment.contains(&(**row as usize));
+        let chosen = case.rows.iter().enumerate().filter(inside);
+        let (rows, targets): (Vec<u32>, Vec<u32>) = chosen
+            .map(|(at, row)| (row - segment.start as u32, case.targets[at]))
+            .unzip();
+        let batch = TrainingBatch {
+            sequences: &Ragged::new(&[ids]).unwrap(),
+            rows: &rows,
+            targets: &targets,
+        };
+        let nll = model.gradients(batch, &sites, SEED, FACTOR, &mut gradients);
+        alone += nll.unwrap();
+    }
+    assert!((alone / together - 1.0).abs() < 1e-9, "{alone} {together}");
+    each(&case, &gradients, &expected, |name, found, expected| {
+        let far = distance(found, expected);
+        assert!(far < 1e-6, "{name}: {far}");
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::arch::x86_64::{
 };
 
 use super::with_rows;
-use crate::format::{Format, LANES};
+use crate::format::{BLOCK, Format, LANES};
 use crate::kernels::{Job, block, scratch};
 use crate::operand::F32_GROUP;
 
@@ -81,6 +81,34 @@ pub(crate) unsafe fn avx512(job: &Job) {
 pub(crate) unsafe fn avx2(job: &Job) {
     // SAFETY: the caller's promise.
     unsafe { each(job, 1, |p, _, room| rows_avx2(job, p, room)) }
+}
+
+/// [`block::widen_block`] with wide registers.
+///
+/// # Safety
+/// The CPU must have AVX-512 F, BW, VL, AVX2, FMA and F16C.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+pub(crate) unsafe fn widen_block_avx512(
+    format: Format,
+    panel: &[u8],
+    b: usize,
+    out: &mut [[f32; LANES]; BLOCK],
+) {
+    block::widen_block(format, panel, b, out);
+}
+
+/// [`block::widen_block`] with wide registers.
+///
+/// # Safety
+/// The CPU must have AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn widen_block_avx2(
+    format: Format,
+    panel: &[u8],
+    b: usize,
+    out: &mut [[f32; LANES]; BLOCK],
+) {
+    block::widen_block(format, panel, b, out);
 }
 
 /// Calls `rows` for the job's panels, `group` at a time, with room to widen them.

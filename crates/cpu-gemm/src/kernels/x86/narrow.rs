@@ -8,7 +8,10 @@ use std::arch::x86_64::{
 };
 
 use super::vnni::halves;
-use crate::format::{BLOCK, Format};
+use crate::format::{BLOCK, Format, LANES};
+
+/// A block of 32 inputs × 16 outputs in bf16.
+const BLOCK_BYTES: usize = 2 * BLOCK * LANES;
 
 /// Lanes of two vectors of 16 alternately.
 const INTERLEAVE: [u16; 32] = {
@@ -29,33 +32,44 @@ const INTERLEAVE: [u16; 32] = {
 /// to 64. The CPU must have AVX-512 F, BW, VL and BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
 pub(crate) unsafe fn narrow(format: Format, panel: *const u8, k: usize, out: *mut u8) {
-    let layout = format.layout();
-    let zero = _mm512_set1_ps(-f32::from(format.zero_level()));
     for b in 0..k / BLOCK {
         // SAFETY: the panel has block `b`, and `out` room for it.
-        unsafe {
-            let head = panel.add(layout.scales(b));
-            let (scales, offsets) = match format {
-                Format::Q4_K => (
-                    _mm512_load_ps(head.cast()),
-                    _mm512_load_ps(head.add(64).cast()),
-                ),
-                Format::Q4_1 => (halves(head), halves(head.add(32))),
-                _ => (halves(head), _mm512_mul_ps(zero, halves(head))),
-            };
-            let levels = panel.add(layout.levels(b));
-            let out = out.add(b * 1024);
-            for i in 0..layout.levels / 64 {
-                let bytes = _mm512_load_si512(levels.add(i * 64).cast());
-                if format == Format::Q8_0 {
-                    quad(bytes, scales, offsets, out.add(i * 128));
-                } else {
-                    let mask = _mm512_set1_epi8(15);
-                    let high = _mm512_srli_epi16::<4>(bytes);
-                    let (low, high) = (_mm512_and_si512(bytes, mask), _mm512_and_si512(high, mask));
-                    quad(low, scales, offsets, out.add(i * 128));
-                    quad(high, scales, offsets, out.add((i + 4) * 128));
-                }
+        unsafe { block(format, panel, b, out.add(b * BLOCK_BYTES)) };
+    }
+}
+
+/// Block `b` of it.
+///
+/// # Safety
+/// As for [`narrow`], with room for this block alone.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
+pub(crate) unsafe fn block(format: Format, panel: *const u8, b: usize, out: *mut u8) {
+    let layout = format.layout();
+    // SAFETY: the panel has block `b`, and `out` room for it.
+    unsafe {
+        let head = panel.add(layout.scales(b));
+        let (scales, offsets) = match format {
+            Format::Q4_K => (
+                _mm512_load_ps(head.cast()),
+                _mm512_load_ps(head.add(64).cast()),
+            ),
+            Format::Q4_1 => (halves(head), halves(head.add(32))),
+            _ => {
+                let zero = _mm512_set1_ps(-f32::from(format.zero_level()));
+                (halves(head), _mm512_mul_ps(zero, halves(head)))
+            }
+        };
+        let levels = panel.add(layout.levels(b));
+        for i in 0..layout.levels / 64 {
+            let bytes = _mm512_load_si512(levels.add(i * 64).cast());
+            if format == Format::Q8_0 {
+                quad(bytes, scales, offsets, out.add(i * 128));
+            } else {
+                let mask = _mm512_set1_epi8(15);
+                let high = _mm512_srli_epi16::<4>(bytes);
+                let (low, high) = (_mm512_and_si512(bytes, mask), _mm512_and_si512(high, mask));
+                quad(low, scales, offsets, out.add(i * 128));
+                quad(high, scales, offsets, out.add((i + 4) * 128));
             }
         }
     }

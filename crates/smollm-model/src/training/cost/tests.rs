@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::training::{Memory, SiteGradients, TrainingBatch, TrainingLlama, TrainingSite};
-use crate::{Checkpoint, ModelFiles, Ragged};
+use crate::{Checkpoint, ModelFiles, Ragged, WeightFormat};
 
 fn bytes<T>(buffer: &[T]) -> usize {
     size_of_val(buffer)
@@ -39,7 +39,7 @@ fn what_a_batch_leaves_behind_is_predicted_to_the_byte() {
                 let options = TrainingOptions {
                     dtype,
                     checkpointing,
-                    threads: None,
+                    ..TrainingOptions::default()
                 };
                 let mut shapes = Vec::new();
                 let mut matrices = Vec::new();
@@ -93,6 +93,36 @@ fn what_a_batch_leaves_behind_is_predicted_to_the_byte() {
                     expected,
                     "{dtype:?} {checkpointing:?} {dropout} {with_magnitude}"
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_take_the_bytes_that_were_counted() {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
+    let gguf = |name: &str| ModelFiles::Gguf(format!("{fixtures}/{name}").into());
+    for files in [
+        ModelFiles::Dir(format!("{fixtures}/tiny-model").into()),
+        gguf("tiny-model-q8_0.gguf"),
+        gguf("tiny-model-q4_0.gguf"),
+    ] {
+        let checkpoint = Checkpoint::open(&files).unwrap();
+        for dtype in [DType::F32, DType::BF16] {
+            for format in [WeightFormat::Stored, WeightFormat::F32, WeightFormat::Q8_0] {
+                let options = TrainingOptions {
+                    dtype,
+                    format,
+                    ..TrainingOptions::default()
+                };
+                let counted = TrainingLlama::weight_bytes(&checkpoint, options).unwrap();
+                let model = TrainingLlama::load(&checkpoint, options).unwrap();
+                assert_eq!(model.weights.held(), counted, "{files:?} {options:?}");
+                let cost = TrainingCost::new(checkpoint.config(), options, &[]);
+                let memory = cost
+                    .with_weight_bytes(counted)
+                    .memory(BatchShape::default());
+                assert_eq!(memory.weights, counted);
             }
         }
     }
