@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use chat_prompt::{Date, Prompter};
-use lora::{Adapter, LoraConfig, LoraError};
+use lora::Adapter;
 use smollm_model::{
     Checkpoint, HubOptions, Llama, ModelConfig, ModelError, ModelFiles, ModelSource, TrainingLlama,
     TrainingOptions,

@@ -5,7 +5,6 @@ use crate::error::LoraError;
 use crate::names::{Factor, Site};
 use candle_core::{DType, Device, Tensor};
 use smollm_model::ModelConfig;
-use smollm_model::ops::row_norms;
 use std::collections::BTreeMap;
 
 /// The two factors of one update `W + scale * B A`, with `DoRA`'s magnitude where there is one.

@@ -36,6 +36,7 @@ fn update(ck: &Checkpoint, projection: Projection) -> LowRank {
         b: matrix((out, 3), 2),
         scale: 0.7,
         dropout: 0.0,
+        magnitude: None,
     }
 }
 
