@@ -165,7 +165,7 @@ fn manifest(args: &Args, opened: &Opened, adapter: &str) -> Result<Manifest, Sta
         .argument("dtype", args.inference.describe());
     manifest.model = Some(opened.description().to_owned());
     manifest.adapter = Some(adapter.to_owned());
-    for path in args.text.iter() {
+    if let Some(path) = &args.text {
         manifest.add_input(path)?;
     }
     for path in opened.weight_files().or_bad_data()? {

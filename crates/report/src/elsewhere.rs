@@ -21,7 +21,7 @@ pub(crate) fn section(elsewhere: &Elsewhere) -> Markup {
                 thead { tr {
                     th scope="col" { "Text" } th scope="col" { "Tokens" }
                     th scope="col" { "Perplexity before" } th scope="col" { "After" }
-                    th scope="col" { "Change" } th scope="col" { "KL, nats a token" } th scope="col" { "Same choice" }
+                    th scope="col" { "KL, nats a token" } th scope="col" { "Same choice" } th scope="col" { "Change of perplexity" }
                 } }
                 tbody {
                     (line("All texts", &elsewhere.all, &x))
@@ -79,9 +79,9 @@ fn line(name: &str, moved: &Moved, x: &Axis) -> Markup {
             td.num data-th="tokens" { (moved.tokens) }
             td.num data-th="perplexity before" { (perplexity(moved.perplexity_before)) }
             td.num data-th="perplexity after" { (perplexity(moved.perplexity_after)) }
-            td.num.span data-th="change" { span { span class=(direction(moved)) { (percent(moved)) } (bar(moved, x)) } }
             td.num data-th="KL" { (number(moved.kl, 4)) }
             td.num data-th="same choice" { (format!("{:.1} %", 100.0 * moved.same_choice)) }
+            td.num { span class=(direction(moved)) { (percent(moved)) } (bar(moved, x)) }
         }
     }
 }

@@ -7,8 +7,9 @@
 mod client;
 mod lfs;
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -25,6 +26,11 @@ const SAMPLE: u64 = 512;
 const MAIN: &str = "main";
 
 /// Where to, on the command line.
+#[allow(
+    clippy::doc_markdown,
+    rustdoc::bare_urls,
+    reason = "these comments are the help text"
+)]
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct PushArgs {
     /// Put what was written on the Hugging Face hub, too, into this repository, which is made if need be; the token is HF_TOKEN's or that of `hf auth login`
@@ -215,7 +221,11 @@ impl<'a> Push<'a> {
                 json!({"key": "file", "value": {"content": content, "path": file.name, "encoding": "base64"}})
             });
         }
-        let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let mut body = String::new();
+        for line in lines {
+            // Writing to a String cannot fail.
+            let _ = writeln!(body, "{line}");
+        }
         let url = self.below("commit");
         let ask = Ask {
             method: "POST",
@@ -268,7 +278,8 @@ fn quoted(revision: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

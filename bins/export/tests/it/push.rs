@@ -111,7 +111,7 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     })
 }
 
-fn yes(body: Value) -> Reply {
+fn yes(body: &Value) -> Reply {
     (200, String::new(), body.to_string())
 }
 
@@ -124,7 +124,7 @@ fn kind(hub: String, store: String, chunk: Option<u64>) -> impl Fn(&Asked) -> Re
     move |asked: &Asked| {
         let path = asked.path.as_str();
         if path == "/api/repos/create" || path.contains("/branch/") {
-            return yes(json!({"url": format!("{hub}/me/mine")}));
+            return yes(&json!({"url": format!("{hub}/me/mine")}));
         }
         if path.contains("/preupload/") {
             let mode = |file: &Value| {
@@ -139,7 +139,7 @@ fn kind(hub: String, store: String, chunk: Option<u64>) -> impl Fn(&Asked) -> Re
                 .iter()
                 .map(mode)
                 .collect();
-            return yes(json!({"files": files}));
+            return yes(&json!({"files": files}));
         }
         if path.ends_with("/info/lfs/objects/batch") {
             let action = |object: &Value| {
@@ -162,13 +162,13 @@ fn kind(hub: String, store: String, chunk: Option<u64>) -> impl Fn(&Asked) -> Re
             };
             let asked = asked.json();
             let objects = asked["objects"].as_array().unwrap().iter().map(action);
-            return yes(json!({"objects": objects.collect::<Vec<Value>>()}));
+            return yes(&json!({"objects": objects.collect::<Vec<Value>>()}));
         }
         if path.contains("/commit/") {
             let url = format!("{hub}/me/mine/commit/0123");
-            return yes(json!({"commitUrl": url, "commitOid": "0123"}));
+            return yes(&json!({"commitUrl": url, "commitOid": "0123"}));
         }
-        yes(json!({}))
+        yes(&json!({}))
     }
 }
 

@@ -99,7 +99,7 @@ fn cells_share_one_loaded_base_and_have_the_bytes_of_runs_of_their_own() {
         for (_, words) in commands {
             let (_, after) = words.split_once("--output-dir ").unwrap();
             let folder = after.split(' ').next().unwrap();
-            let alone = words.replace(folder, "alone").replace("'", "");
+            let alone = words.replace(folder, "alone").replace('\'', "");
             bench.succeeds(&alone);
             let read = |folder: &str| {
                 std::fs::read(bench.path(folder).join("adapter_model.safetensors")).unwrap()

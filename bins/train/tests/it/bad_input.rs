@@ -43,7 +43,7 @@ fn wrong_usage_is_2() {
     );
     refused(&["--optim", "sgd", "--nesterov"], 2, "--momentum above 0");
     refused(&["--optim", "sgd", "--momentum", "1"], 2, "momentum is 1");
-    refused(&["--adam-beta2", "-0.1"], 2, "adam-beta2");
+    refused(&["--adam-beta2", "1.5"], 2, "adam beta2 is 1.5");
     refused(&["--ema-decay", "1"], 2, "EMA decay is 1");
     refused(&["--predict-with-generate"], 2, "--eval-csv");
     refused(&["--gen-rows", "0"], 2, "--gen-rows is 0");

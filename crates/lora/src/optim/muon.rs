@@ -13,7 +13,7 @@
 //!
 //! where `orthogonalised(x)` is five steps of `x ← a x + (b xxᵀ + c (xxᵀ)²) x` from `x / ‖x‖`, which
 //! bring singular values into about 0.7 to 1.2. torch does these in bf16, here they are in f32. What is
-//! no matrix (DoRA's magnitudes) has no singular values and goes by `AdamW` at the same rate.
+//! no matrix (`DoRA`'s magnitudes) has no singular values and goes by `AdamW` at the same rate.
 
 use super::{AdamWConfig, Place, Rule, Tensors, lerp};
 
