@@ -166,7 +166,7 @@ impl Opened {
     /// A new adapter for the base model, which changes nothing yet; its weights are kept as `dtype` in training.
     ///
     /// # Errors
-    /// A config that makes no sense, or (for `DoRA`, which needs them) a weight that cannot be read.
+    /// A config that makes no sense, or (for DoRA, which needs them) a weight that cannot be read.
     pub fn new_adapter(
         &self,
         dtype: DType,

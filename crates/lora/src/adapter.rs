@@ -9,7 +9,7 @@ use smollm_model::ModelConfig;
 use smollm_model::ops::row_norms;
 use std::collections::BTreeMap;
 
-/// The two factors of one update `W + scale * B A`, with `DoRA`'s magnitude where there is one.
+/// The two factors of one update `W + scale * B A`, with DoRA's magnitude where there is one.
 #[derive(Clone, Debug)]
 pub struct Pair {
     /// `A`, `[r, in]`, f32, on the CPU.
