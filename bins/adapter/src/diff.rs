@@ -37,7 +37,7 @@ pub struct Diff {
     pub second: String,
     /// Fields of the configuration that differ.
     pub config: Vec<Field>,
-    /// All updates together; of `DoRA` adapters, their low-rank parts.
+    /// All updates together; of DoRA adapters, their low-rank parts.
     pub all: Distance,
     /// `‖m₁ − m₂‖ / ‖m₁‖` over the modules of which both have a magnitude; none where there is none.
     pub magnitudes: Option<f64>,

@@ -57,7 +57,7 @@ pub struct Module {
     pub scale: f64,
     /// Numbers in the tensors.
     pub parameters: usize,
-    /// Frobenius norm of `scale · B A`, without `DoRA`'s magnitudes.
+    /// Frobenius norm of `scale · B A`, without DoRA's magnitudes.
     pub norm: f64,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! llama.cpp scales an update by `adapter.lora.alpha / rank`, with the rank of its `lora_b`, and knows
 //! nothing else: a rank of a module's own needs no care, any other scale is folded into `B`. The rows
-//! of `B` of q and k are permuted as those of the weights. `DoRA`'s magnitudes have no place there.
+//! of `B` of q and k are permuted as those of the weights. DoRA's magnitudes have no place there.
 
 use std::collections::BTreeMap;
 

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use smollm_model::ModelConfig;
 use std::collections::BTreeMap;
 
-/// The two factors of one update `W + scale * B A`, with `DoRA`'s magnitude where there is one.
+/// The two factors of one update `W + scale * B A`, with DoRA's magnitude where there is one.
 #[derive(Clone, Debug)]
 pub struct Pair {
     /// `A`, `[r, in]`, f32, on the CPU.

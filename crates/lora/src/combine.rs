@@ -36,7 +36,7 @@ impl Adapter {
     ///
     /// # Errors
     /// No adapter, a weight that is no number, adapters of different models, ranks that differ with
-    /// [`Combination::Linear`], a rank of 0, a `DoRA` adapter, a factor that is not finite or that its weight takes
+    /// [`Combination::Linear`], a rank of 0, a DoRA adapter, a factor that is not finite or that its weight takes
     /// beyond f32.
     pub fn combine(parts: &[(&Self, f64)], how: Combination) -> Result<Self, LoraError> {
         let combine = |reason: String| LoraError::Combine { reason };

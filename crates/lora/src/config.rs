@@ -55,7 +55,7 @@ pub struct LoraConfig {
     pub alpha_pattern: Overrides<f64>,
     /// Scale by `alpha / sqrt(r)` instead of `alpha / r` (Kalajdzievski 2023).
     pub use_rslora: bool,
-    /// `DoRA` (Liu et al. 2024): rows of the adapted weight have a trained magnitude of their own.
+    /// DoRA (Liu et al. 2024): rows of the adapted weight have a trained magnitude of their own.
     pub use_dora: bool,
     /// Which biases of the base learn; without effect, as the base has none.
     pub bias: Bias,

@@ -3,7 +3,7 @@
 //! An update `ΔW = s·B A` is `[out, in]`, hundreds of times larger than its factors. Inner products
 //! need no more than matrices of rank by rank: `⟨s B A, t D C⟩ = s t Σ (Bᵀ D) ∘ (A Cᵀ)`.
 //!
-//! Of a `DoRA` adapter this is the low-rank part alone: what its magnitudes do depends on the base's weights.
+//! Of a DoRA adapter this is the low-rank part alone: what its magnitudes do depends on the base's weights.
 
 use crate::adapter::{Adapter, Pair};
 use crate::error::LoraError;

@@ -187,7 +187,7 @@ pub enum LoraError {
         /// Why.
         reason: String,
     },
-    /// What has no place for `DoRA`'s magnitudes.
+    /// What has no place for DoRA's magnitudes.
     #[error(
         "a DoRA adapter cannot be {action}: its magnitudes scale whole rows of the base's weights, which no update \
          beside them can do; merge it into the base instead (`export --format safetensors` or `gguf`)"

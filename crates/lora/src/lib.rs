@@ -1,7 +1,7 @@
 //! LoRA adapters in PEFT's format, and a trainer that keeps the base frozen.
 //!
 //! LoRA (Hu et al. 2021) leaves a weight `W` alone and learns a low-rank update beside it:
-//! `y = W x + scale * B A x`, with `A` `[r, in]` and `B` `[out, r]`; `DoRA` (Liu et al. 2024) also
+//! `y = W x + scale * B A x`, with `A` `[r, in]` and `B` `[out, r]`; DoRA (Liu et al. 2024) also
 //! trains the size of each row of what comes of `W`. This crate holds three decisions about it.
 //!
 //! **PEFT's files are the format.** An [`Adapter`] is a folder with `adapter_config.json` and

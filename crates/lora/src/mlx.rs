@@ -23,7 +23,7 @@ impl Adapter {
     /// Each file appears whole or not at all, the config last.
     ///
     /// # Errors
-    /// A `DoRA` adapter, as for [`Adapter::portable`]; the folder cannot be made or written to.
+    /// A DoRA adapter, as for [`Adapter::portable`]; the folder cannot be made or written to.
     pub fn save_mlx(&self, dir: impl AsRef<Path>, layers: usize) -> Result<(), LoraError> {
         let dir = dir.as_ref();
         let plain = self.portable(layers)?;

@@ -11,7 +11,7 @@ pub struct Site {
     pub projection: Projection,
 }
 
-/// Which of an update's tensors: the two factors, and `DoRA`'s magnitude.
+/// Which of an update's tensors: the two factors, and DoRA's magnitude.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Factor {
     /// `A`, `[r, in]`.

@@ -3,7 +3,7 @@
 //! PEFT reads rank-stabilised scales, ranks and alphas of single modules and expressions that choose
 //! modules. Other readers know `r`, `lora_alpha` and a list of names, and what they do not know
 //! they pass over: the answers are then wrong without a sign. Here all of it is folded into the
-//! factors. `DoRA`'s magnitudes cannot be: they scale rows of the base's weights too.
+//! factors. DoRA's magnitudes cannot be: they scale rows of the base's weights too.
 
 use crate::adapter::{Adapter, Pair};
 use crate::config::LoraConfig;
@@ -24,7 +24,7 @@ impl Adapter {
     /// Otherwise `lora_alpha` is `r`, and each `B` has its scale in it, rounded once.
     ///
     /// # Errors
-    /// It is a `DoRA` adapter, whose magnitudes no factor can take in; a factor is not finite, or its
+    /// It is a DoRA adapter, whose magnitudes no factor can take in; a factor is not finite, or its
     /// scale takes it beyond f32; a tensor operation failed.
     pub fn portable(&self, layers: usize) -> Result<Self, LoraError> {
         if self.config().use_dora {

@@ -85,7 +85,7 @@ impl Projection {
     }
 }
 
-/// A low-rank update `scale · B A` of a weight; see [`ops::low_rank_linear`]. With a magnitude it is `DoRA`'s:
+/// A low-rank update `scale · B A` of a weight; see [`ops::low_rank_linear`]. With a magnitude it is DoRA's:
 /// `m ∘ (W + scale · B A) / n`, where `n` holds the norms of that matrix's rows, constants in the backward pass.
 #[derive(Clone, Debug)]
 pub struct LowRank {

@@ -1,4 +1,4 @@
-//! `DoRA`: magnitudes as variables, in files, merged, and where they have no place. Numbers of PEFT's: `variants`.
+//! DoRA: magnitudes as variables, in files, merged, and where they have no place. Numbers of PEFT's: `variants`.
 
 use crate::support::{
     distance, dolly_mini, fixture, keep, last_logits, model, packed, plain, values,
@@ -217,7 +217,7 @@ fn what_has_no_place_for_magnitudes_refuses_them() {
     assert!(!dir.path().join("mlx").exists());
 }
 
-/// The file of a `DoRA` adapter, after a change to its tensors or its config.
+/// The file of a DoRA adapter, after a change to its tensors or its config.
 fn changed(
     change: impl FnOnce(&mut std::collections::HashMap<String, Tensor>),
     dora: bool,

@@ -1,9 +1,9 @@
-//! Norms of a weight's rows, by which `DoRA` scales outputs.
+//! Norms of a weight's rows, by which DoRA scales outputs.
 //!
 //! ```text
 //! W' = m ∘ (W + s B A) / n,    n_j = ‖W_j + s B_j A‖        m: [out], one for each row
 //! ```
-//! The norm is a constant in the backward pass. Source: Liu et al. 2024, "`DoRA`", sections 4.1 and 4.3; PEFT's
+//! The norm is a constant in the backward pass. Source: Liu et al. 2024, "DoRA", sections 4.1 and 4.3; PEFT's
 //! `DoraLinearLayer`.
 
 // A kernel's body must be compiled with the instructions of the level that `simd::dispatch` chose, so

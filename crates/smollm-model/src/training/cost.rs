@@ -25,7 +25,7 @@ pub struct SiteShape {
     pub rank: usize,
     /// Whether inputs of the adapter are dropped in training.
     pub dropout: bool,
-    /// Whether a magnitude scales its outputs (`DoRA`).
+    /// Whether a magnitude scales its outputs (DoRA).
     pub magnitude: bool,
 }
 

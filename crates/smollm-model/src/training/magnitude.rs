@@ -1,4 +1,4 @@
-//! `DoRA` beside packed weights: outputs scaled row by row of the weight. Formula: [`crate::ops::adapted_row_norms`].
+//! DoRA beside packed weights: outputs scaled row by row of the weight. Formula: [`crate::ops::adapted_row_norms`].
 //!
 //! ```text
 //! z = x Wᵀ + s · D(x) Aᵀ Bᵀ,   y = c ∘ z,   c = m / n         n: norms of the rows of W + s B A, constants

@@ -9,7 +9,7 @@
 //! - **A block keeps what its backward pass cannot form again cheaply**: its input, rotated queries, keys and values,
 //!   attention's output and log-sum-exp, gate and up. Norms, activations and probabilities are computed again. With
 //!   [`Checkpointing::Block`] only the input is kept.
-//! - **Norms of rows without rows** ([`DoRA`'s magnitudes](TrainingSite::magnitude)): they follow from products with as
+//! - **Norms of rows without rows** ([DoRA's magnitudes](TrainingSite::magnitude)): they follow from products with as
 //!   many inputs as an adapter's rank, once a call.
 //! - **No gradient that nobody asked for**: only adapters have one, and the walk back ends at the lowest of them.
 //! - **Memory is kept** from call to call: no page is touched for the first time twice.

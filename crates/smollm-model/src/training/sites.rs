@@ -24,7 +24,7 @@ pub struct TrainingSite<'a> {
     pub a: &'a [f32],
     /// `[out, rank]`, row by row.
     pub b: &'a [f32],
-    /// `DoRA`'s `m`, `[out]`: the projection is then `m ∘ (W + scale · B A) / n`, `n` the norms of that matrix's rows.
+    /// DoRA's `m`, `[out]`: the projection is then `m ∘ (W + scale · B A) / n`, `n` the norms of that matrix's rows.
     pub magnitude: Option<&'a [f32]>,
 }
 

@@ -39,7 +39,7 @@ struct Pair {
     projection: Projection,
     a: Vec<f32>,
     b: Vec<f32>,
-    /// `DoRA`'s, where the case has one.
+    /// DoRA's, where the case has one.
     magnitude: Option<Vec<f32>>,
 }
 
