@@ -172,9 +172,9 @@ fn the_average_is_that_of_torchs_averaged_model() {
             let look = || Ok(vars.values().map(|v| values(v)).collect::<Vec<_>>());
             let ours = average.lend(&vars, look).unwrap().concat();
             for (a, b) in ours.iter().zip(step.averages.concat()) {
-                // torch's lanes multiply and add in one on some CPUs, which is a last bit now and then, and the average
-                // remembers it.
-                assert!((a - b).abs() <= 2.4e-7 * b.abs(), "{a} {b}");
+                // torch's lanes multiply and add in one on some CPUs, which is a last bit of values around 1 now and then,
+                // and the average remembers it.
+                assert!((a - b).abs() <= 2.4e-7 * b.abs().max(1.0), "{a} {b}");
             }
             // And the variables are their own again.
             let own: Vec<Vec<f32>> = vars.values().map(|v| values(v)).collect();

@@ -12,7 +12,7 @@ use super::sections::{Train, sections};
 /// How alike two names must be (Jaro-Winkler, from 0 to 1) for one to be suggested for the other.
 const ALIKE: f64 = 0.8;
 /// What a name gains by standing in the section that was written.
-const SAME_SECTION: f64 = 0.05;
+const SAME_SECTION: f64 = 0.1;
 
 /// Whether a dotted name is a key; else what to say.
 ///

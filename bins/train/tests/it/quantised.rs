@@ -32,7 +32,7 @@ fn a_quantised_file_stays_small_in_f32_and_where_it_is_asked_for() {
     let (floats, blocks) = ("tiny-model", "tiny-model-q8_0.gguf");
     let expanded = planned(floats, &["--dtype", "f32"]);
     let stored = planned(blocks, &["--dtype", "f32"]);
-    assert!(3 * stored < expanded, "{stored} {expanded}");
+    assert!(3 * stored < 2 * expanded, "{stored} {expanded}");
     assert_eq!(planned(floats, &["--quantize", "q8_0"]), stored);
     let bf16 = ["--dtype", "bf16"];
     assert_eq!(planned(blocks, &bf16), planned(floats, &bf16));

@@ -63,8 +63,8 @@ pub struct TrainingOptions {
     /// What products with frozen weights are computed in: F32, or BF16, with sums in f32.
     pub dtype: DType,
     /// How frozen weights are kept. [`WeightFormat::Stored`] keeps bf16 and blocks of `Q8_0`, `Q4_0`, `Q4_1` and `Q4_K`, which
-    /// become floats within a product (`QLoRA`, Dettmers et al. 2023, over GGUF's types): the same numbers as floats that
-    /// were expanded at load, in less memory. Everything else becomes `dtype`.
+    /// become floats within a product (`QLoRA`, Dettmers et al. 2023, over GGUF's types): the same products as with floats
+    /// that were expanded at load, in less memory. Everything else becomes `dtype`.
     pub format: WeightFormat,
     /// What is kept of a forward pass.
     pub checkpointing: Checkpointing,

@@ -1,6 +1,5 @@
 //! Weights that stay as they are stored.
 
-use cpu_gemm::{Arithmetic, Format, OperandKind, PackedMatrix};
 use smollm_model::WeightFormat;
 
 use super::*;
@@ -9,14 +8,8 @@ fn quantised(file: &str) -> Checkpoint {
     Checkpoint::open(&ModelFiles::Gguf(fixtures().join(file))).unwrap()
 }
 
-/// Whether this CPU multiplies bf16; elsewhere blocks are not rounded beside f32 inputs, and expanded weights are.
-fn multiplies_bf16() -> bool {
-    let one = PackedMatrix::from_f32(&[0.0], 1, 1, Format::Bf16).unwrap();
-    one.operand_kind(Arithmetic::Float) == OperandKind::Bf16
-}
-
 #[test]
-fn blocks_train_to_the_bits_of_the_floats_that_they_stand_for() {
+fn blocks_train_as_the_floats_do_that_they_stand_for_in_f32_to_the_bit() {
     let case = Case::new(&[70, 1, 17, 130], &everywhere(), 4, 0.1);
     for file in ["tiny-model-q8_0.gguf", "tiny-model-q4_0.gguf"] {
         let checkpoint = quantised(file);
@@ -28,9 +21,11 @@ fn blocks_train_to_the_bits_of_the_floats_that_they_stand_for() {
             let load = |options| TrainingLlama::load(&checkpoint, options).unwrap();
             let found = case.packed(&mut load(options));
             let expected = case.packed(&mut load(expanded));
-            if options.dtype == DType::F32 || multiplies_bf16() {
-                assert_eq!(found, expected, "{file} {:?}", options.dtype);
+            if options.dtype == DType::F32 {
+                assert_eq!(found, expected, "{file}");
             } else {
+                // Embeddings are looked up in what is kept, and blocks are nearer to f32 than bf16.
+                assert!((found.0 / expected.0 - 1.0).abs() < 1e-3, "{file}");
                 each(&case, &found.1, &expected.1, |name, found, expected| {
                     let cosine = cosine(found, expected);
                     assert!(cosine > 0.999, "{file} {name}: {cosine}");
