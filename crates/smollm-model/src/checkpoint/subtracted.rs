@@ -35,7 +35,9 @@ impl Subtracted {
         }
         let scale = update.scale as f32;
         let mut b = values(&update.b)?;
-        b.iter_mut().for_each(|b| *b *= scale);
+        for b in &mut b {
+            *b *= scale;
+        }
         Ok(Self {
             rank,
             inputs,
