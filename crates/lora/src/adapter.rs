@@ -56,10 +56,13 @@ impl Adapter {
     /// A missing or unexpected tensor, a rank that is not the config's.
     pub fn new(config: LoraConfig, pairs: BTreeMap<Site, Pair>) -> Result<Self, LoraError> {
         let config = config.checked()?;
-        let tensors = pairs.iter().flat_map(|(site, pair)| {
-            let tensors = pair.tensors();
-            tensors.map(|(factor, tensor)| ((*site, factor), tensor.clone()))
-        });
+        let tensors = pairs
+            .into_iter()
+            .flat_map(|(site, Pair { a, b, magnitude })| {
+                let factors = [(Factor::A, a), (Factor::B, b)].into_iter();
+                let all = factors.chain(magnitude.map(|m| (Factor::Magnitude, m)));
+                all.map(move |(factor, tensor)| ((site, factor), tensor))
+            });
         Self::from_tensors(config, tensors)
     }
 
