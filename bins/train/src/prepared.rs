@@ -59,13 +59,13 @@ impl Prepared {
         }
         let weight_bytes = opened.training_weight_bytes(options).map_err(load_error)?;
         Ok(Self {
-            weight_bytes,
             opened,
             start,
             rows,
             eval_file,
             eval_rows,
             questions,
+            weight_bytes,
         })
     }
 

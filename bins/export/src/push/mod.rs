@@ -70,7 +70,7 @@ struct Upload {
 /// How the hub wants a file.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Mode {
+struct Preuploaded {
     path: String,
     upload_mode: String,
     #[serde(default)]
@@ -186,7 +186,7 @@ impl<'a> Push<'a> {
     }
 
     /// How the hub wants each file: in the commit, or as a large one.
-    fn modes(&self, files: &[Upload]) -> Result<Vec<Mode>, StageError> {
+    fn modes(&self, files: &[Upload]) -> Result<Vec<Preuploaded>, StageError> {
         let what = "asking how to send the files";
         let mut asked = Vec::new();
         for file in files {

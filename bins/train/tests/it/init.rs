@@ -43,7 +43,7 @@ fn evaluated(out: &Path) -> f64 {
     let lines = log(&again).into_iter();
     lines
         .filter_map(|line| line["eval_loss"].as_f64())
-        .last()
+        .next_back()
         .unwrap()
 }
 

@@ -64,7 +64,9 @@ impl Rule for AdafactorConfig {
         };
         let size = (rms(&update) / CLIP_THRESHOLD).max(1.0);
         let rate = at.rate as f32;
-        update.iter_mut().for_each(|u| *u = *u / size * rate);
+        for u in &mut update {
+            *u = *u / size * rate;
+        }
         let decay = (at.weight_decay * at.rate) as f32;
         for (w, u) in values.iter_mut().zip(&update) {
             *w -= decay * *w;

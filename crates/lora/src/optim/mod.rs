@@ -70,7 +70,7 @@ impl Optim {
                 ("adam beta2", *beta2, part(*beta2)),
                 ("adam epsilon", *eps, *eps >= 0.0 && eps.is_finite()),
             ],
-            Self::Sgd(SgdConfig { momentum, .. }) => {
+            Self::Sgd(SgdConfig { momentum, .. }) | Self::Muon(MuonConfig { momentum, .. }) => {
                 vec![("momentum", *momentum, part(*momentum))]
             }
             Self::Adafactor(_) => Vec::new(),
@@ -78,9 +78,6 @@ impl Optim {
                 ("adam beta1", *beta1, part(*beta1)),
                 ("adam beta2", *beta2, part(*beta2)),
             ],
-            Self::Muon(MuonConfig { momentum, .. }) => {
-                vec![("momentum", *momentum, part(*momentum))]
-            }
         };
         let wrong = named.into_iter().find(|(_, _, right)| !right);
         wrong.map(|(name, found, _)| (name, found))

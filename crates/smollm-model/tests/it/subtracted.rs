@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Device, Tensor};
 use smollm_model::{
-    Checkpoint, Decoder, Llama, LowRank, ModelFiles, PackedLlama, PackedOptions, Phase, Projection,
-    Ragged, Segment, TrainingBatch, TrainingLlama, TrainingOptions, WeightFormat,
+    Checkpoint, Decoder, Llama, LowRank, ModelFiles, PackedCache, PackedLlama, PackedOptions,
+    Phase, Projection, Ragged, Segment, TrainingBatch, TrainingLlama, TrainingOptions,
+    WeightFormat,
 };
 
 use crate::{fixtures, largest_difference};
@@ -138,7 +139,7 @@ fn packed_logits(ck: &Checkpoint, format: WeightFormat, ids: &[u32]) -> Vec<f32>
         ..PackedOptions::default()
     };
     let mut model = PackedLlama::load(ck, options).unwrap();
-    let mut cache = Default::default();
+    let mut cache = PackedCache::default();
     let mut segments = vec![Segment {
         ids,
         cache: &mut cache,
