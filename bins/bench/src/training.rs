@@ -136,7 +136,11 @@ pub fn measure_training(args: &TrainArgs) -> Result<TrainSummary, StageError> {
     Ok(TrainSummary {
         test: "train",
         model: args.model.clone(),
-        format: format.name(),
+        format: match (args.quantize, args.dtype) {
+            (Some(QuantizeArg::Q8_0), _) => Format::Q8_0.name(),
+            (Some(QuantizeArg::Stored), _) | (None, Precision::F32) => "stored",
+            (None, Precision::Bf16) => Format::Bf16.name(),
+        },
         threads,
         steps: steps.len(),
         tokens,

@@ -205,6 +205,9 @@ fn one_comparison(
         provenance: origin.blocks,
     };
     comparison.notes = comparison.sentences();
+    let read = comparison.elsewhere.as_ref();
+    let foreign = read.and_then(|read| read.foreign(origin.adapter.as_deref()?));
+    comparison.notes.extend(foreign);
     Ok(comparison)
 }
 

@@ -71,6 +71,19 @@ impl Elsewhere {
         })
     }
 
+    /// A warning, if it was measured of another adapter than this one; folders that are gone say nothing.
+    pub(crate) fn foreign(&self, adapter: &Path) -> Option<String> {
+        let measured = Path::new(&self.adapter).canonicalize().ok()?;
+        let compared = adapter.canonicalize().ok()?;
+        (measured != compared).then(|| {
+            format!(
+                "What stands under \"elsewhere\" was measured of {}, the answers are those of {}.",
+                measured.display(),
+                compared.display()
+            )
+        })
+    }
+
     /// In a sentence, for the notes.
     pub(crate) fn note(&self) -> String {
         let said = self.report().says();
@@ -119,5 +132,40 @@ impl Figures {
             kl: self.kl,
             same_choice: self.same_choice,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_of_another_adapter_is_said_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = ["r8", "r16"].map(|name| dir.path().join(name));
+        for folder in &folders {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let figures = Figures {
+            tokens: 2,
+            perplexity_before: 1.0,
+            perplexity_after: 1.0,
+            kl: 0.0,
+            same_choice: 1.0,
+        };
+        let measured = Elsewhere {
+            model: "m".into(),
+            adapter: folders[0].display().to_string(),
+            format: "f32".into(),
+            all: figures,
+            texts: Vec::new(),
+        };
+        assert_eq!(measured.foreign(&folders[0].join("../r8")), None);
+        let warning = measured.foreign(&folders[1]).unwrap();
+        assert!(
+            warning.contains("r8") && warning.contains("r16"),
+            "{warning}"
+        );
+        assert_eq!(measured.foreign(&dir.path().join("gone")), None);
     }
 }

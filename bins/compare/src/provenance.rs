@@ -10,6 +10,8 @@ use stage::{FileRecord, Manifest, StageError};
 pub(crate) struct Origin {
     pub(crate) before: String,
     pub(crate) after: String,
+    /// The folder of the second system's adapter, where it is known and there.
+    pub(crate) adapter: Option<PathBuf>,
     pub(crate) training: Vec<TrainPoint>,
     pub(crate) blocks: Vec<Provenance>,
 }
@@ -44,7 +46,9 @@ pub(crate) fn collect(
             facts: facts(Some(path), manifest.as_ref())?,
         });
     }
-    let trained = adapter.and_then(|folder| Manifest::read(&folder.join("manifest.json")).ok());
+    let trained = adapter
+        .as_ref()
+        .and_then(|folder| Manifest::read(&folder.join("manifest.json")).ok());
     if let Some(manifest) = trained.filter(|m| m.stage == "train") {
         blocks.push(Provenance {
             title: "Training".into(),
@@ -54,6 +58,7 @@ pub(crate) fn collect(
     Ok(Origin {
         before: name(before, manifests[0].as_ref()),
         after: name(after, manifests[1].as_ref()),
+        adapter,
         training,
         blocks,
     })

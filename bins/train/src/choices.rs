@@ -45,6 +45,15 @@ pub enum QuantizeArg {
     Q8_0,
 }
 
+impl QuantizeArg {
+    pub(crate) fn format(self) -> WeightFormat {
+        match self {
+            Self::Stored => WeightFormat::Stored,
+            Self::Q8_0 => WeightFormat::Q8_0,
+        }
+    }
+}
+
 /// What computes loss and gradients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum EngineArg {

@@ -17,7 +17,7 @@ use crate::train_error;
 pub(crate) fn run(args: &Args) -> Result<(), StageError> {
     interrupt::install();
     let config = args.train_config();
-    let prepared = Prepared::new(args, &config)?;
+    let prepared = Prepared::new(args)?;
     let mut plan = Plan::new(&prepared.planning(args, &config, false))?;
     let fits = plan.check(&prepared.planning(args, &config, false));
     if fits.is_ok() && !args.no_probe {

@@ -86,14 +86,34 @@ pub fn fine_tune(args: &Args) -> Result<Summary, StageError> {
     fine_tune_on(&mut Base::default(), args)
 }
 
+/// Whether flags contradict each other, as far as that can be told without reading a file.
+///
+/// # Errors
+/// Exit code 2, with the first that does.
+pub fn check(args: &Args) -> Result<(), StageError> {
+    args.train_config().check().map_err(train_error)?;
+    args.optim.check()?;
+    start::new_config(args)?;
+    if args.quantize.is_some() && args.engine == EngineArg::Autograd {
+        return Err(StageError::usage(
+            "--quantize needs --engine packed: the differentiable model has no quantised weights",
+        ));
+    }
+    Ok(())
+}
+
 /// As [`fine_tune`], on a base that may be loaded already.
 fn fine_tune_on(base: &mut Base, args: &Args) -> Result<Summary, StageError> {
     interrupt::install();
     let config = args.train_config();
-    let prepared = Prepared::new(args, &config)?;
+    let prepared = Prepared::new(args)?;
     let (manifest, settings) = identity(args, &prepared)?;
     let files = settings[keep::MODEL_FILES].clone();
     let wanted = Loaded::new(args, manifest.model.clone(), files);
+    // What cannot serve goes before anything takes its place: there may be no room for both.
+    if !base.has(&wanted) {
+        *base = Base::default();
+    }
     let planning = prepared.planning(args, &config, base.has(&wanted));
     let plan = Plan::new(&planning)?;
     plan.check(&planning)?;
@@ -121,6 +141,7 @@ fn fine_tune_on(base: &mut Base, args: &Args) -> Result<Summary, StageError> {
         .transpose()?;
     // After the scorer, whose base is the whole one.
     let residual = start::residual(args, &mut opened, &mut start, found.as_mut())?;
+    interrupt::check("the same command begins again")?;
     let model = base.take(&wanted, args, plan.checkpointing(), opened)?;
     let job = Job {
         args,

@@ -51,6 +51,12 @@ pub(crate) fn available() -> Option<Bytes> {
     Some(Bytes(group().map_or(system, |group| group.min(system))))
 }
 
+/// Memory that this process has taken for itself, files that it has mapped aside.
+pub(crate) fn held() -> Option<Bytes> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    kilobytes(&status, "RssAnon:").map(Bytes)
+}
+
 /// Memory that this process holds now.
 pub(crate) fn resident() -> Option<Bytes> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

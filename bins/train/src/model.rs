@@ -65,7 +65,6 @@ impl Base {
         let fits = |(held, model): &(Loaded, Model)| {
             held.serves(wanted) && model.checkpointing().is_none_or(|it| it == checkpointing)
         };
-        // The old one goes before the new one comes: there may be no room for both.
         let model = match self.0.take().filter(fits) {
             Some((_, model)) => {
                 say("the base model is loaded already");

@@ -10,7 +10,7 @@ use stage::StageError;
 
 use crate::args::Args;
 use crate::choices::{BatchingArg, EngineArg, KeepArg, Precision, QuantizeArg};
-use crate::machine::{Bytes, available};
+use crate::machine::{Bytes, available, held};
 use crate::scorer::Questions;
 use crate::train_error;
 
@@ -97,8 +97,9 @@ impl Plan {
         let work = work.map_err(train_error)?;
         let packed = args.engine == EngineArg::Packed;
         let memory = |how| packed.then(|| planning.memory(work.largest, how));
-        let held = memory(Checkpointing::None).filter(|_| planning.loaded);
-        let held = held.map_or(0, |memory| memory.weights as u64);
+        // What an earlier run on the same base has left, this one uses again: weights, buffers, the program itself.
+        let held = planning.loaded.then(held).flatten();
+        let held = held.map_or(0, |held| held.0);
         let free = || available().map(|free| Bytes(free.0 + held));
         let limit = args.memory_limit.or_else(free);
         let totals = [Checkpointing::None, Checkpointing::Block].map(memory);
@@ -218,10 +219,10 @@ impl Plan {
         let tokens = (1..=longest.inputs / 32).rev().map(|n| 32 * n).find(fits);
         match tokens {
             Some(tokens) => format!("{one} {block} --max-seq-len {tokens} fits"),
-            None if planning.args.quantize.is_none() => {
-                "not even short rows fit; --quantize q8_0 makes the weights smaller".to_owned()
-            }
-            None => "not even short rows fit; take a smaller model".to_owned(),
+            None => match smaller_weights(planning) {
+                Some(flag) => format!("not even short rows fit; {flag} makes the weights smaller"),
+                None => "not even short rows fit; take a smaller model".to_owned(),
+            },
         }
     }
 
@@ -245,7 +246,7 @@ impl Plan {
         };
         let decomposed = match self.decomposed_weights {
             0 => String::new(),
-            n => format!(", {n} weights to decompose first"),
+            n => format!(", {n} weights to decompose first if it is a new run"),
         };
         let time = match (self.seconds, self.flops_per_s) {
             (Some(seconds), Some(rate)) => {
@@ -262,6 +263,23 @@ impl Plan {
             self.flops / 1e12
         )
     }
+}
+
+/// The flag with which the weights take the least memory, if that is less than they take now.
+fn smaller_weights(planning: &Planning<'_>) -> Option<&'static str> {
+    let flags = [
+        (QuantizeArg::Stored, "--quantize stored"),
+        (QuantizeArg::Q8_0, "--quantize q8_0"),
+    ];
+    let sizes = flags.into_iter().filter_map(|(quantize, flag)| {
+        let mut options = options(planning.args, Checkpointing::None);
+        options.format = quantize.format();
+        let bytes = planning.opened.training_weight_bytes(options).ok()?;
+        Some((bytes, flag))
+    });
+    let least = sizes.min_by_key(|(bytes, _)| *bytes);
+    let less = least.filter(|(bytes, _)| *bytes < planning.weight_bytes);
+    less.map(|(_, flag)| flag)
 }
 
 impl Planning<'_> {
@@ -290,9 +308,11 @@ impl Planning<'_> {
         ];
         own += copy * copies.into_iter().filter(|is| *is).count();
         let adapter = |parts: &TrainingMemory| parts.adapter - two + own;
+        let decomposing = self.decomposing(&sites);
         let whole = |how| {
             let parts = total(how);
-            parts.total() - parts.adapter + adapter(&parts) + program + generation
+            let learning = parts.total() - parts.adapter + adapter(&parts);
+            learning.max(decomposing) + program + generation
         };
         let parts = total(how);
         MemoryPlan {
@@ -306,6 +326,21 @@ impl Planning<'_> {
             total_without_checkpointing: whole(Checkpointing::None),
             total_with_checkpointing: whole(Checkpointing::Block),
         }
+    }
+
+    /// Bytes of the weights that are decomposed at once, before the base is loaded: each in f32, and in f64 with its
+    /// factors, copies of these, and room to work.
+    fn decomposing(&self, sites: &[SiteShape]) -> usize {
+        if !self.args.init_lora_weights.changes_base() {
+            return 0;
+        }
+        let of = |site: &SiteShape| {
+            let (out, inputs) = site.projection.dims(self.opened.config());
+            out * inputs
+        };
+        let largest = sites.iter().map(of).max().unwrap_or(0);
+        let at_once = rayon::current_num_threads().min(sites.len());
+        at_once * largest * (size_of::<f32>() + 6 * size_of::<f64>())
     }
 
     /// Bytes of what an optimiser remembers of the adapter.
@@ -335,8 +370,8 @@ pub(crate) fn options(args: &Args, checkpointing: Checkpointing) -> TrainingOpti
         // Blocks within a product of f32 cost a twentieth of the time and save most of the weights' memory; beside bf16 it
         // is a tenth, for less (measured).
         format: match (args.quantize, args.dtype) {
-            (Some(QuantizeArg::Q8_0), _) => WeightFormat::Q8_0,
-            (Some(QuantizeArg::Stored), _) | (None, Precision::F32) => WeightFormat::Stored,
+            (Some(quantize), _) => quantize.format(),
+            (None, Precision::F32) => WeightFormat::Stored,
             (None, Precision::Bf16) => WeightFormat::Bf16,
         },
         checkpointing,

@@ -8,11 +8,10 @@ use smollm_model::{Checkpointing, WeightFormat};
 use stage::StageError;
 
 use crate::args::Args;
-use crate::choices::EngineArg;
 use crate::plan::{self, Planning};
 use crate::rows::{self, Encoded, RowCounts};
 use crate::scorer::{self, Questions};
-use crate::{load_error, say, start, train_error};
+use crate::{check, load_error, say, start};
 
 /// Model, adapter and rows.
 pub(crate) struct Prepared {
@@ -28,16 +27,9 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// Reads what the command line names.
-    pub(crate) fn new(args: &Args, config: &TrainConfig) -> Result<Self, StageError> {
-        config.check().map_err(train_error)?;
-        args.optim.check()?;
+    pub(crate) fn new(args: &Args) -> Result<Self, StageError> {
+        check(args)?;
         scorer::check(args)?;
-        start::new_config(args)?;
-        if args.quantize.is_some() && args.engine == EngineArg::Autograd {
-            return Err(StageError::usage(
-                "--quantize needs --engine packed: the differentiable model has no quantised weights",
-            ));
-        }
         let opened = loader::open(&args.model())
             .map_err(load_error)?
             .with_system(args.system.clone().filter(|text| !text.is_empty()))

@@ -55,7 +55,7 @@ fn new(args: &Args, opened: &Opened) -> Result<Adapter, StageError> {
 
 fn init_error(error: LoraError) -> StageError {
     match error {
-        LoraError::Model(_) => StageError::bad_data(error),
+        LoraError::Model(_) | LoraError::Decompose { .. } => StageError::bad_data(error),
         other => StageError::usage(other),
     }
 }

@@ -156,7 +156,6 @@ fn check(config: &Config) -> Result<(), StageError> {
         ("train.max_seq_len", config.train.max_seq_len),
         ("train.lora_r", config.train.lora_r),
         ("train.eval_steps", config.train.eval_steps),
-        ("guard.tokens", config.guard.tokens),
         ("train.gen_rows", config.train.gen_rows),
         (
             "train.generation_max_length",
@@ -201,10 +200,32 @@ fn check(config: &Config) -> Result<(), StageError> {
             )));
         }
     }
+    check_guard(config)?;
     let metric = config.train.metric_for_best_model.as_str();
     if !["loss", "eval_loss"].contains(&metric) && !config.train.predict_with_generate {
         return Err(StageError::usage(format!(
             "train.metric_for_best_model is {metric:?}, which is measured with train.predict_with_generate = true"
+        )));
+    }
+    Ok(())
+}
+
+/// What would end a run after all answers, where it could have been told before the first.
+fn check_guard(config: &Config) -> Result<(), StageError> {
+    let guard = &config.guard;
+    if !guard.enabled {
+        return Ok(());
+    }
+    if guard.tokens < 2 {
+        return Err(StageError::usage(format!(
+            "guard.tokens is {}; it must be at least 2, as a token is predicted from those before it",
+            guard.tokens
+        )));
+    }
+    if !guard.text.is_empty() && !Path::new(&guard.text).is_file() {
+        return Err(StageError::usage(format!(
+            "guard.text is {:?}, and there is no such file",
+            guard.text
         )));
     }
     Ok(())
@@ -274,6 +295,11 @@ mod tests {
                 "predict_with_generate",
             ),
             ("train.gen_rows=0", "train.gen_rows"),
+            ("guard.tokens=1", "guard.tokens"),
+            ("train.momentum=0.9", "--momentum is for"),
+            ("train.ema_decay=1.0", "EMA decay"),
+            ("train.neftune_noise_alpha=-1.0", "NEFTune"),
+            ("guard.text=nowhere.txt", "guard.text"),
             ("data.test=many", "test"),
             ("preset=fast", "--preset"),
             ("train.lr", "KEY=VALUE"),

@@ -7,8 +7,8 @@ use stage::StageError;
 use toml::{Table, Value};
 
 use super::{Step, plan};
-use crate::Cli;
 use crate::config::{Config, Section, sections};
+use crate::{Cli, Command};
 
 /// Reads the command line of every step, as the step would.
 ///
@@ -22,8 +22,13 @@ pub(crate) fn check(config: &Config) -> Result<(), StageError> {
 
 fn check_step(config: &Config, step: &Step) -> Result<(), StageError> {
     let words = std::iter::once("smoltune").chain(step.command.iter().map(String::as_str));
-    let Err(error) = Cli::try_parse_from(words) else {
-        return Ok(());
+    let error = match Cli::try_parse_from(words) {
+        Ok(Cli {
+            command: Command::Train(args),
+            ..
+        }) => return train::check(&args).map_err(|e| e.context("the step train")),
+        Ok(_) => return Ok(()),
+        Err(error) => error,
     };
     let flag = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(shown)) => shown.clone(),
