@@ -573,6 +573,64 @@ fn private_is_refused_before_an_upload_where_the_repository_is_public() {
 }
 
 #[test]
+fn an_adapter_that_names_a_place_on_this_machine_is_not_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store();
+    let hub = hub(&store, None, |_, _| None);
+    let adapter = dir.path().join("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    let from = fixture("goldens/lora_trace/final_adapter");
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(format!("{from}/{name}"), adapter.join(name)).unwrap();
+    }
+    let name_base = |base: &str| {
+        let path = adapter.join("adapter_config.json");
+        let text = std::fs::read(&path).unwrap();
+        let mut config: Value = serde_json::from_slice(&text).unwrap();
+        config["base_model_name_or_path"] = base.into();
+        std::fs::write(&path, config.to_string()).unwrap();
+    };
+    let own = adapter.display().to_string();
+    for base in [
+        fixture("tiny-model").as_str(),
+        "/home/me/models/gone",
+        "./models/tiny",
+        "base.gguf",
+    ] {
+        name_base(base);
+        for format in ["peft", "mlx"] {
+            let out = dir.path().join(format);
+            let words = ["--adapter-dir", &own, "--format", format];
+            let done = export_of(&hub.address, &out, &[&words[..], &PUSH].concat(), true);
+            let text = said(&done);
+            assert_eq!(done.status.code(), Some(2), "{base}: {text}");
+            assert!(text.contains("--base-model OWNER/NAME"), "{text}");
+            assert!(!out.join("adapter_config.json").exists());
+        }
+    }
+    name_base("someone/their-model");
+    let out = dir.path().join("good");
+    let words = [&["--adapter-dir", &own, "--format", "peft"][..], &PUSH].concat();
+    assert!(hub.lines().is_empty(), "nothing was sent until now");
+    let done = export_of(&hub.address, &out, &words, true);
+    assert!(done.status.success(), "{}", said(&done));
+
+    let out = dir.path().join("modelfile");
+    let words = [
+        "--adapter-dir",
+        &own,
+        "--format",
+        "gguf-adapter",
+        "--modelfile",
+    ];
+    let before = hub.lines().len();
+    let done = export_of(&hub.address, &out, &[&words[..], &PUSH].concat(), true);
+    assert_eq!(done.status.code(), Some(2), "{}", said(&done));
+    assert!(said(&done).contains("leave --modelfile out"));
+    assert_eq!(hub.lines().len(), before);
+}
+
+#[test]
 fn a_conflict_that_passes_is_asked_again_and_not_taken_for_a_repository() {
     let dir = tempfile::tempdir().unwrap();
     let store = store();
