@@ -247,6 +247,13 @@ impl Args {
                  than a block",
             ));
         }
+        let pushed = self.push.push_to_hub.is_some();
+        if pushed && self.modelfile && self.format == Format::GgufAdapter {
+            return Err(StageError::usage(
+                "the Modelfile of an adapter names the base's place on this machine, which --push-to-hub does not \
+                 publish; leave --modelfile out, or push a merged model with --format gguf",
+            ));
+        }
         Ok(())
     }
 

@@ -65,6 +65,9 @@ pub struct Summary {
     /// The address of the commit on the hub, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// Files of earlier exports that this commit took away there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<String>,
 }
 
 /// What a format's writer gives back: files in the order they were written, tensors, numbers.
@@ -93,8 +96,13 @@ pub fn run(args: &Args) -> Result<(), StageError> {
     };
     let commit = summary.commit.as_ref();
     let commit = commit.map_or_else(String::new, |url| format!("\non the hub: {url}"));
+    let deleted = if summary.deleted.is_empty() {
+        String::new()
+    } else {
+        format!("\ndeleted there: {}", summary.deleted.join(", "))
+    };
     stage::emit(&format!(
-        "{what}: {} tensors, {} parameters in {} ({}){commit}",
+        "{what}: {} tensors, {} parameters in {} ({}){commit}{deleted}",
         summary.tensors,
         summary.parameters,
         summary.output_dir,
@@ -120,7 +128,8 @@ pub fn export(args: &Args) -> Result<Summary, StageError> {
                 out.display()
             ))
         })?;
-        summary.commit = Some(pushed);
+        summary.commit = Some(pushed.commit);
+        summary.deleted = pushed.deleted;
     }
     Ok(summary)
 }
@@ -196,6 +205,7 @@ impl Summary {
             parameters: written.parameters,
             files: names.collect(),
             commit: None,
+            deleted: Vec::new(),
         }
     }
 }

@@ -100,19 +100,22 @@ impl Room {
 
 /// Whether an export gives a file this name: one that was stopped has no list of its files.
 fn is_ours(name: &str) -> bool {
+    let besides = ["config.json", modelfile::FILE, CARD_FILE];
+    is_weights(name) || besides.contains(&name) || tokenizer::FILES.contains(&name)
+}
+
+/// Whether an export gives this name to weights, their index, or an adapter: what is read, or says what is.
+pub(crate) fn is_weights(name: &str) -> bool {
     let fixed = [
         weights::SINGLE,
         weights::SINGLE_PART,
         weights::INDEX,
-        "config.json",
-        modelfile::FILE,
-        CARD_FILE,
         lora::CONFIG_FILE,
         lora::WEIGHTS_FILE,
         lora::MLX_WEIGHTS_FILE,
     ];
     let mut types = OutType::ALL.into_iter();
     fixed.contains(&name)
-        || tokenizer::FILES.contains(&name)
+        || weights::is_shard(name)
         || types.any(|t| gguf_model::file_name(t) == name || gguf_adapter::file_name(t) == name)
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use loader::{Adapter, Opened};
+use smollm_model::ModelSource;
 use stage::{OrExit, StageError};
 
 use crate::args::{Args, Dialect, Format};
@@ -27,6 +28,10 @@ pub(crate) fn prepare(args: &Args, source: &Source) -> Result<Work, StageError> 
     };
     if let Some(base) = &args.base_model {
         adapter.set_base_model(Some(base.clone()), args.revision.clone());
+    }
+    let names_base = args.format != Format::GgufAdapter;
+    if names_base && args.push.push_to_hub.is_some() {
+        check_base(&adapter)?;
     }
     let (tensors, parameters) = (adapter.tensors().len(), adapter.parameters());
     let written = move |files| Written {
@@ -58,6 +63,21 @@ pub(crate) fn prepare(args: &Args, source: &Source) -> Result<Work, StageError> 
             })
         }
     })
+}
+
+/// Refuses a base that is a place on this machine: `adapter_config.json` says it, and it means nothing elsewhere.
+///
+/// # Errors
+/// Exit code 2 with what to do.
+fn check_base(adapter: &Adapter) -> Result<(), StageError> {
+    let base = adapter.config().base_model_name_or_path.as_deref();
+    match base.map(|base| (base, ModelSource::parse(base))) {
+        None | Some((_, Ok(ModelSource::Hub { .. }))) => Ok(()),
+        Some((base, _)) => Err(StageError::usage(format!(
+            "the adapter names {base} as its base, which is no model of the hub, and --push-to-hub does not publish \
+             paths; name the base as others find it, with --base-model OWNER/NAME"
+        ))),
+    }
 }
 
 fn modelfile_of(args: &Args, source: &Source) -> Result<String, StageError> {

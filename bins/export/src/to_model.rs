@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use loader::{Loaded, Opened};
 use serde_json::{Value, json};
-use smollm_model::{ModelConfig, ModelFiles};
+use smollm_model::{ModelConfig, ModelFiles, ModelSource};
 use stage::{OrExit, StageError};
 
 use crate::args::{Args, Format};
@@ -113,5 +113,12 @@ fn config(files: &ModelFiles, model: &ModelConfig, dtype: &str) -> Result<Value,
     };
     config[key] = json!(dtype);
     config["tie_word_embeddings"] = json!(model.tie_word_embeddings);
+    // transformers 4 wrote where the model was loaded from: a hub id, or a place on somebody's machine.
+    let from = config.get("_name_or_path").and_then(Value::as_str);
+    let known =
+        from.is_none_or(|from| matches!(ModelSource::parse(from), Ok(ModelSource::Hub { .. })));
+    if let (false, Some(object)) = (known, config.as_object_mut()) {
+        object.shift_remove("_name_or_path");
+    }
     Ok(config)
 }

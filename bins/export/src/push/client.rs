@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use smollm_model::HubOptions;
 use stage::StageError;
-use ureq::http::Response;
+use ureq::http::{Response, Uri};
 use ureq::{Agent, Body, SendBody};
+
+use super::answer::Answer;
 
 /// The hub's own address, which a mirror's links may name.
 const OFFICIAL: &str = "https://huggingface.co";
-/// How often a request is sent again, and how long before the first time (`huggingface_hub`'s `http_backoff`).
+/// How often a request is sent again (`huggingface_hub`'s `http_backoff`).
 const RETRIES: u32 = 5;
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// Answers after which it may help.
 const AGAIN: [u16; 6] = [408, 429, 500, 502, 503, 504];
 /// Longest answer that is read.
@@ -27,6 +27,26 @@ pub(super) struct Client {
     agent: Agent,
     endpoint: String,
     token: String,
+    patience: Patience,
+}
+
+/// How long is waited.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Before a request is sent again: the first time, and at most.
+    wait: (Duration, Duration),
+    /// For the next bytes of an answer. A hub that puts many parts together says nothing for a while.
+    read: Duration,
+    /// For the connection to take the next bytes of a request.
+    write: Duration,
+}
+
+impl Patience {
+    const USUAL: Self = Self {
+        wait: (Duration::from_secs(1), Duration::from_secs(8)),
+        read: Duration::from_secs(300),
+        write: Duration::from_secs(60),
+    };
 }
 
 /// What goes with a request.
@@ -41,13 +61,6 @@ pub(super) enum Payload<'a> {
         from: u64,
         bytes: u64,
     },
-}
-
-/// What came back.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: String,
-    pub(super) etag: Option<String>,
 }
 
 /// What was asked, for messages: never the whole address, whose query may be a signature.
@@ -66,10 +79,7 @@ impl Client {
     pub(super) fn new(hub_url: Option<&str>) -> Result<Self, StageError> {
         let options = HubOptions::from_env();
         let endpoint = hub_url.unwrap_or(&options.endpoint).trim_end_matches('/');
-        if !["http://", "https://"]
-            .iter()
-            .any(|s| endpoint.starts_with(s))
-        {
+        if !is_whole(endpoint) {
             return Err(StageError::usage(format!(
                 "--hub-url {endpoint} is no http or https address"
             )));
@@ -85,15 +95,24 @@ impl Client {
                 "--push-to-hub needs a token that may write: set HF_TOKEN, or log in with `hf auth login`",
             )
         })?;
+        Ok(Self::patient(endpoint, token, Patience::USUAL))
+    }
+
+    fn patient(endpoint: &str, token: String, patience: Patience) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
+            // A POST that is led elsewhere becomes a GET there, whose answer says nothing of the POST.
+            .max_redirects(0)
             .timeout_connect(Some(Duration::from_secs(20)))
+            .timeout_per_read(Some(patience.read))
+            .timeout_per_write(Some(patience.write))
             .user_agent(concat!("smoltune/", env!("CARGO_PKG_VERSION")));
-        Ok(Self {
+        Self {
             agent: config.build().into(),
             endpoint: endpoint.to_owned(),
             token,
-        })
+            patience,
+        }
     }
 
     /// An address below the hub's.
@@ -102,33 +121,45 @@ impl Client {
     }
 
     /// A link of the hub's, at the mirror that is spoken to.
-    pub(super) fn here(&self, link: &str) -> String {
-        match link.strip_prefix(OFFICIAL) {
+    ///
+    /// # Errors
+    /// Exit code 1 for what is no whole address; it is not told, since its query may be a signature.
+    pub(super) fn here(&self, link: &str, what: &str) -> Result<String, StageError> {
+        if !is_whole(link) {
+            return Err(StageError::failed(format!(
+                "{what}: the hub names an address that is no whole http or https one"
+            )));
+        }
+        let path = link.strip_prefix(OFFICIAL);
+        Ok(match path.filter(|path| path.starts_with('/')) {
             Some(path) => format!("{}{path}", self.endpoint),
             None => link.to_owned(),
-        }
+        })
     }
 
     /// Asks once. The token goes to the hub alone, never to where files are stored.
     pub(super) fn once(&self, ask: &Ask<'_>, payload: Payload<'_>) -> Result<Answer, StageError> {
-        self.send(ask, payload)
-            .map_err(|e| StageError::failed(format!("{}: {e}", ask.what)))
+        self.send(ask, payload).map_err(|e| e.of(ask))
     }
 
     /// Asks again where that may help, a little later each time.
     ///
     /// # Errors
-    /// No connection, or a file that cannot be read; any status is an answer.
+    /// No connection, a file that cannot be read, or an answer from elsewhere; any other status is an answer.
     pub(super) fn again(&self, ask: &Ask<'_>, payload: Payload<'_>) -> Result<Answer, StageError> {
-        let mut wait = FIRST_WAIT;
+        let (mut wait, longest) = self.patience.wait;
         for _ in 0..RETRIES {
             match self.send(ask, payload) {
-                Ok(answer) if !AGAIN.contains(&answer.status) => return Ok(answer),
-                Err(Failure::File(_)) => break,
+                Ok(answer) if !AGAIN.contains(&answer.status) && !answer.is_conflict() => {
+                    return Ok(answer);
+                }
+                Err(failure @ (Failure::File(_) | Failure::Moved(..))) => {
+                    return Err(failure.of(ask));
+                }
                 Ok(_) | Err(Failure::Hub(_)) => {}
             }
             std::thread::sleep(wait);
-            wait = LONGEST_WAIT.min(2 * wait);
+            wait = longest.min(2 * wait);
         }
         self.once(ask, payload)
     }
@@ -138,7 +169,8 @@ impl Client {
             .method(ask.method)
             .uri(ask.url);
         let own = ask.url.strip_prefix(&self.endpoint);
-        if own.is_some_and(|path| path.starts_with('/')) {
+        let own = own.is_some_and(|path| path.starts_with('/'));
+        if own {
             request = request.header("authorization", format!("Bearer {}", self.token));
         }
         let hub = |e: ureq::Error| Failure::Hub(e.to_string());
@@ -164,12 +196,20 @@ impl Client {
             }
         };
         let mut answer = answer.map_err(hub)?;
-        let etag = answer.headers().get("etag").and_then(|e| e.to_str().ok());
-        let (etag, status) = (etag.map(str::to_owned), answer.status().as_u16());
+        let status = answer.status().as_u16();
+        if answer.status().is_redirection() {
+            return Err(Failure::Moved(status, own));
+        }
+        let header = |name: &str| {
+            let value = answer.headers().get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        let (etag, link) = (header("etag"), header("link"));
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES);
         Ok(Answer {
             status,
             etag,
+            link,
             body: body.read_to_string().map_err(hub)?,
         })
     }
@@ -192,6 +232,14 @@ pub(super) const JSON: &str = "application/json";
 enum Failure {
     File(String),
     Hub(String),
+    /// A status that leads elsewhere, and whether it is the hub's.
+    Moved(u16, bool),
+}
+
+impl Failure {
+    fn of(&self, ask: &Ask<'_>) -> StageError {
+        StageError::failed(format!("{}: {self}", ask.what))
+    }
 }
 
 impl fmt::Display for Failure {
@@ -199,64 +247,27 @@ impl fmt::Display for Failure {
         match self {
             Self::File(why) => write!(f, "cannot read {why}"),
             Self::Hub(why) => write!(f, "{why}; check the network and --hub-url"),
+            Self::Moved(status, true) => write!(
+                f,
+                "the hub answered {status}: it has moved: give the repository's present name (or check --hub-url)"
+            ),
+            Self::Moved(status, false) => write!(
+                f,
+                "the store of files answered {status}, which leads elsewhere and is not followed: try again later"
+            ),
         }
     }
 }
 
-impl Answer {
-    /// Whether it is a yes.
-    pub(super) fn ok(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    /// The object that it is.
-    ///
-    /// # Errors
-    /// Exit code 1: the hub said no (with its reason and what to do), or no JSON.
-    pub(super) fn json(&self, what: &str) -> Result<serde_json::Value, StageError> {
-        self.yes(what)?;
-        serde_json::from_str(&self.body)
-            .map_err(|e| StageError::failed(format!("{what}: the hub's answer is no JSON: {e}")))
-    }
-
-    /// Nothing, if it is a yes.
-    ///
-    /// # Errors
-    /// Exit code 1, with the hub's reason and what to do.
-    pub(super) fn yes(&self, what: &str) -> Result<(), StageError> {
-        if self.ok() {
-            return Ok(());
-        }
-        let remedy = match self.status {
-            401 => "; the token is not known: check HF_TOKEN",
-            403 => "; the token may not write there: take one that may, or another name",
-            404 => "; there is no such repository or revision, or the token may not see it",
-            409 | 412 => "; somebody else has changed it meanwhile: try again",
-            413 => "; a file is too large",
-            429 => "; too many requests: try again later",
-            500.. => "; the hub has a problem: try again later",
-            _ => "",
-        };
-        Err(StageError::failed(format!(
-            "{what}: the hub answered {}{}{remedy}",
-            self.status,
-            self.reason()
-        )))
-    }
-
-    /// What the hub says of it, in a line.
-    fn reason(&self) -> String {
-        let parsed: Option<serde_json::Value> = serde_json::from_str(&self.body).ok();
-        let told = parsed.as_ref().and_then(|body| {
-            let error = body.get("error").or_else(|| body.get("message"))?;
-            error.as_str()
-        });
-        let line = told.unwrap_or_default().lines().next().unwrap_or_default();
-        let short: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
-        if short.is_empty() {
-            String::new()
-        } else {
-            format!(" ({short})")
-        }
-    }
+/// Whether it is an http or https address with a host.
+fn is_whole(address: &str) -> bool {
+    let uri = address.parse::<Uri>().ok();
+    uri.is_some_and(|uri| {
+        let scheme = uri.scheme_str();
+        scheme.is_some_and(|s| s == "http" || s == "https")
+            && uri.host().is_some_and(|host| !host.is_empty())
+    })
 }
+
+#[cfg(test)]
+mod tests;

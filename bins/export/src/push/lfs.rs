@@ -88,7 +88,7 @@ pub(super) fn upload(
 
 fn send(client: &Client, file: &Upload, actions: &Actions) -> Result<(), StageError> {
     let what = format!("uploading {}", file.name);
-    let url = client.here(&actions.upload.href);
+    let url = client.here(&actions.upload.href, &what)?;
     match actions.upload.header.get("chunk_size") {
         None => {
             part(client, &what, &url, file, (0, file.bytes))?;
@@ -97,7 +97,7 @@ fn send(client: &Client, file: &Upload, actions: &Actions) -> Result<(), StageEr
     }
     if let Some(verify) = &actions.verify {
         let what = format!("verifying {}", file.name);
-        let url = client.here(&verify.href);
+        let url = client.here(&verify.href, &what)?;
         let ask = Ask {
             method: "POST",
             url: &url,
@@ -153,7 +153,7 @@ fn in_parts(
     for (at, (_, url)) in urls.iter().enumerate() {
         let from = at as u64 * size;
         let place = (from, size.min(file.bytes - from));
-        let etag = part(client, what, &client.here(url), file, place)?;
+        let etag = part(client, what, &client.here(url, what)?, file, place)?;
         let etag = etag.ok_or_else(|| wrong("to a part has no etag"))?;
         parts.push(json!({"partNumber": at + 1, "etag": etag}));
     }

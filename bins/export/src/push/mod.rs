@@ -4,8 +4,10 @@
 //! Nothing here runs without `--push-to-hub`. The token comes from `HF_TOKEN` or the hub's own file and
 //! goes to the hub's address alone; no message has it.
 
+mod answer;
 mod client;
 mod lfs;
+mod repository;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -77,6 +79,14 @@ struct Preuploaded {
     should_ignore: bool,
 }
 
+/// What a push did.
+pub(crate) struct Pushed {
+    /// The commit's address.
+    pub(crate) commit: String,
+    /// Files of earlier exports that it took out of the repository.
+    pub(crate) deleted: Vec<String>,
+}
+
 /// A push that is wanted, and can be made as far as one sees from here.
 pub(crate) struct Push<'a> {
     client: Client,
@@ -101,11 +111,12 @@ impl<'a> Push<'a> {
         }))
     }
 
-    /// Uploads `names` from a folder in one commit; the commit's address.
+    /// Uploads `names` from a folder in one commit, which deletes the weights of earlier exports.
     ///
     /// # Errors
-    /// Exit code 1 where the hub cannot be reached or says no, 130 after Ctrl-C.
-    pub(crate) fn files(&self, folder: &Path, names: &[String]) -> Result<String, StageError> {
+    /// Exit code 1 where the hub cannot be reached or says no, 2 where the repository is not as private as
+    /// was asked, 130 after Ctrl-C.
+    pub(crate) fn files(&self, folder: &Path, names: &[String]) -> Result<Pushed, StageError> {
         let files = names.iter().map(|name| Upload::new(folder, name));
         let files = files.collect::<Result<Vec<_>, _>>()?;
         self.make_repository()?;
@@ -122,67 +133,14 @@ impl<'a> Push<'a> {
                 large.push(file);
             }
         }
+        let ignored = |file: &Upload| mode(file).is_some_and(|mode| mode.should_ignore);
+        let kept: Vec<&Upload> = files.iter().filter(|file| !ignored(file)).collect();
+        let deleted = self.stale(&kept)?;
         if !large.is_empty() {
             lfs::upload(&self.client, &self.place, &large)?;
         }
-        let ignored = |file: &Upload| mode(file).is_some_and(|mode| mode.should_ignore);
-        let kept: Vec<&Upload> = files.iter().filter(|file| !ignored(file)).collect();
-        self.commit(&kept, &large)
-    }
-
-    /// Makes the repository; one that is there already will do.
-    fn make_repository(&self) -> Result<(), StageError> {
-        let what = format!("creating {}", self.place.repo);
-        let (owner, name) = split(self.place.repo);
-        let mut asked = json!({"name": name, "organization": owner});
-        if self.private {
-            asked["visibility"] = "private".into();
-        }
-        let url = self.client.at("api/repos/create");
-        let ask = Ask {
-            method: "POST",
-            url: &url,
-            what: &what,
-        };
-        let answer = self
-            .client
-            .again(&ask, Payload::Text(&asked.to_string(), JSON))?;
-        // A token that may write there alone may not create: then it must be there.
-        if answer.status == 409 || ([401, 402, 403].contains(&answer.status) && self.exists()?) {
-            return Ok(());
-        }
-        answer.yes(&what)
-    }
-
-    fn exists(&self) -> Result<bool, StageError> {
-        let url = self.client.at(&format!("api/models/{}", self.place.repo));
-        let ask = Ask {
-            method: "GET",
-            url: &url,
-            what: "looking for the repository",
-        };
-        Ok(self.client.again(&ask, Payload::Nothing)?.ok())
-    }
-
-    fn make_branch(&self) -> Result<(), StageError> {
-        let Place { repo, revision } = self.place;
-        if revision == MAIN || revision.starts_with("refs/") {
-            return Ok(());
-        }
-        let what = format!("creating the branch {revision}");
-        let url = self
-            .client
-            .at(&format!("api/models/{repo}/branch/{}", quoted(revision)));
-        let ask = Ask {
-            method: "POST",
-            url: &url,
-            what: &what,
-        };
-        let answer = self.client.again(&ask, Payload::Text("{}", JSON))?;
-        if answer.status == 409 {
-            return Ok(());
-        }
-        answer.yes(&what)
+        let commit = self.commit(&kept, &large, &deleted)?;
+        Ok(Pushed { commit, deleted })
     }
 
     /// How the hub wants each file: in the commit, or as a large one.
@@ -206,8 +164,13 @@ impl<'a> Push<'a> {
             .map_err(|e| StageError::failed(format!("{what}: the hub's answer is wrong: {e}")))
     }
 
-    /// One commit with all files. It is asked for once: whether a lost answer was a commit cannot be known.
-    fn commit(&self, files: &[&Upload], large: &[&Upload]) -> Result<String, StageError> {
+    /// One commit with all files, and without the `deleted` ones. It is asked for once: whether a lost answer was a commit cannot be known.
+    fn commit(
+        &self,
+        files: &[&Upload],
+        large: &[&Upload],
+        deleted: &[String],
+    ) -> Result<String, StageError> {
         let what = format!("committing to {}", self.place.repo);
         let header = json!({"summary": "Upload with smoltune", "description": ""});
         let mut lines = vec![json!({"key": "header", "value": header})];
@@ -221,6 +184,8 @@ impl<'a> Push<'a> {
                 json!({"key": "file", "value": {"content": content, "path": file.name, "encoding": "base64"}})
             });
         }
+        let gone = deleted.iter();
+        lines.extend(gone.map(|path| json!({"key": "deletedFile", "value": {"path": path}})));
         let mut body = String::new();
         for line in lines {
             // Writing to a String cannot fail.
@@ -265,10 +230,6 @@ impl Upload {
         file.take(SAMPLE).read_to_end(&mut bytes).or_failed()?;
         Ok(bytes)
     }
-}
-
-fn split(repo: &str) -> (&str, &str) {
-    repo.split_once('/').unwrap_or(("", repo))
 }
 
 /// A revision as one part of a path.

@@ -261,3 +261,27 @@ fn numbers_beyond_f16_are_refused() {
     )
     .unwrap();
 }
+
+#[test]
+fn a_base_that_says_where_it_lay_on_a_machine_is_not_quoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(fixture("tiny-model")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    let config = |dir: &std::path::Path| -> serde_json::Value {
+        let text = std::fs::read(dir.join("config.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    };
+    for (from, stays) in [("/home/me/model", false), ("someone/their-model", true)] {
+        let mut of_base = config(&model);
+        of_base["_name_or_path"] = from.into();
+        std::fs::write(model.join("config.json"), of_base.to_string()).unwrap();
+        let out = dir.path().join(format!("out-{stays}"));
+        write(&out, &["--model_name", &model.display().to_string()]).unwrap();
+        let written = config(&out);
+        assert_eq!(written.get("_name_or_path").is_some(), stays, "{from}");
+    }
+}

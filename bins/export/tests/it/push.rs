@@ -119,12 +119,23 @@ fn no(status: u16, why: &str) -> Reply {
     (status, String::new(), json!({"error": why}).to_string())
 }
 
+/// An entry of a listing.
+fn entry(kind: &str, path: &str) -> Value {
+    json!({"type": kind, "path": path, "oid": "0123", "size": 1})
+}
+
 /// A hub that says yes to everything, large files going to `store`; `chunk`: in parts of so many bytes.
 fn kind(hub: String, store: String, chunk: Option<u64>) -> impl Fn(&Asked) -> Reply + Send {
     move |asked: &Asked| {
         let path = asked.path.as_str();
         if path == "/api/repos/create" || path.contains("/branch/") {
             return yes(&json!({"url": format!("{hub}/me/mine")}));
+        }
+        if path == "/api/models/me/mine" {
+            return yes(&json!({"id": "me/mine", "private": true}));
+        }
+        if path.contains("/tree/") {
+            return yes(&json!([entry("file", ".gitattributes")]));
         }
         if path.contains("/preupload/") {
             let mode = |file: &Value| {
@@ -196,13 +207,16 @@ fn hub(
 
 /// Exports PEFT's adapter of the fixtures.
 fn export(hub: &str, out: &Path, words: &[&str], token: bool) -> Output {
+    let adapter = fixture("goldens/lora_trace/final_adapter");
+    let usual = ["--format", "peft", "--adapter-dir", &adapter];
+    export_of(hub, out, &[&usual[..], words].concat(), token)
+}
+
+/// Exports with these words, the tiny model as the base.
+fn export_of(hub: &str, out: &Path, words: &[&str], token: bool) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_export"));
     command
-        .args(["--format", "peft", "--model-name", &fixture("tiny-model")])
-        .args([
-            "--adapter-dir",
-            &fixture("goldens/lora_trace/final_adapter"),
-        ])
+        .args(["--model-name", &fixture("tiny-model")])
         .arg("--output-dir")
         .arg(out)
         .args(words)
@@ -253,6 +267,7 @@ fn repository_modes_large_files_and_one_commit_in_this_order_with_these_bytes() 
     let expected = [
         "POST /api/repos/create",
         "POST /api/models/me/mine/preupload/main",
+        "GET /api/models/me/mine/tree/main",
         "POST /me/mine.git/info/lfs/objects/batch",
         "POST /verify",
         "POST /api/models/me/mine/commit/main",
@@ -275,11 +290,11 @@ fn repository_modes_large_files_and_one_commit_in_this_order_with_these_bytes() 
     }
     let oid = hash(&file(large));
     assert_eq!(
-        asked[2].json()["objects"],
+        asked[3].json()["objects"],
         json!([{"oid": oid, "size": file(large).len()}])
     );
     assert_eq!(
-        asked[3].json(),
+        asked[4].json(),
         json!({"oid": oid, "size": file(large).len()})
     );
 
@@ -289,8 +304,8 @@ fn repository_modes_large_files_and_one_commit_in_this_order_with_these_bytes() 
     assert_eq!(hash(&stored[0].body), oid);
     assert!(!stored[0].headers.contains_key("authorization"));
 
-    let commit = String::from_utf8(asked[4].body.clone()).unwrap();
-    assert_eq!(asked[4].headers["content-type"], "application/x-ndjson");
+    let commit = String::from_utf8(asked[5].body.clone()).unwrap();
+    assert_eq!(asked[5].headers["content-type"], "application/x-ndjson");
     let mut commit = commit
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -419,6 +434,7 @@ fn every_no_is_told_with_its_reason_and_what_to_do() {
         ("/api/models/me/mine/preupload", 404, "no such repository"),
         ("/me/mine.git", 403, "may not write"),
         ("/verify", 400, "verifying adapter_model.safetensors"),
+        ("/api/models/me/mine/tree", 404, "no such repository"),
         ("/api/models/me/mine/commit", 409, "somebody else"),
         ("/api/models/me/mine/commit", 503, "the hub has a problem"),
     ] {
@@ -446,7 +462,7 @@ fn every_no_is_told_with_its_reason_and_what_to_do() {
 fn a_repository_that_is_there_will_do_and_a_passing_problem_passes() {
     let (done, lines) = answered("/api/repos/create", 409, usize::MAX);
     assert!(done.status.success(), "{}", said(&done));
-    assert_eq!(lines.len(), 5);
+    assert_eq!(lines.len(), 6);
     // A token for this repository alone may not create any.
     let (done, lines) = answered("/api/repos/create", 403, usize::MAX);
     assert!(done.status.success(), "{}", said(&done));
@@ -455,4 +471,252 @@ fn a_repository_that_is_there_will_do_and_a_passing_problem_passes() {
     assert!(done.status.success(), "{}", said(&done));
     let asked = lines.iter().filter(|line| line.contains("/preupload/"));
     assert_eq!(asked.count(), 2);
+}
+
+/// The lines of the commit that was asked for.
+fn committed(asked: &[Asked]) -> Vec<Value> {
+    let mut commits = asked.iter().filter(|asked| asked.path.contains("/commit/"));
+    let commit = commits.next().unwrap();
+    let lines = std::str::from_utf8(&commit.body).unwrap().lines();
+    lines.map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+#[test]
+fn weights_of_earlier_exports_go_in_the_same_commit_and_nothing_else_goes() {
+    let (old, others) = (
+        [
+            "model.safetensors",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json",
+            "model-q8_0.gguf",
+            "adapter-f32.gguf",
+            "adapters.safetensors",
+        ],
+        [
+            ".gitattributes",
+            "README.md",
+            "NOTES.md",
+            "config.json",
+            "tokenizer.json",
+            "Modelfile",
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "other.safetensors",
+            "model-1-of-2.safetensors",
+            "runs/model.safetensors",
+        ],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let store = store();
+    // Two pages, and a folder with the name of a file.
+    let says = move |asked: &Asked, _: &[Asked]| {
+        let here = &asked.headers["host"];
+        let (path, next) = asked.path.split_once("/tree/main")?;
+        if next.is_empty() {
+            let mut page: Vec<Value> = others.iter().map(|name| entry("file", name)).collect();
+            page.push(entry("directory", "model-00001-of-00009.safetensors"));
+            let next = format!("link: <http://{here}{path}/tree/main?cursor=2>; rel=\"next\"\r\n");
+            return Some((200, next, json!(page).to_string()));
+        }
+        assert_eq!(next, "?cursor=2");
+        Some(yes(&old.iter().map(|name| entry("file", name)).collect()))
+    };
+    let hub = hub(&store, None, says);
+    let out = dir.path().join("out");
+    let done = export(&hub.address, &out, &[&PUSH[..], &["--json"]].concat(), true);
+    assert!(done.status.success(), "{}", said(&done));
+    let lines = committed(&hub.asked());
+    let of = |key: &str| {
+        let of = lines.iter().filter(|line| line["key"] == key);
+        let paths = of.map(|line| line["value"]["path"].as_str().unwrap().to_owned());
+        paths.collect::<Vec<_>>()
+    };
+    assert_eq!(of("deletedFile"), old);
+    assert_eq!(of("file").len() + of("lfsFile").len(), 3);
+    assert!(of("file").contains(&"README.md".to_owned()));
+    assert_eq!(
+        lines.len(),
+        1 + 3 + old.len(),
+        "and nothing of another kind"
+    );
+    let summary: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(summary["deleted"], json!(old), "it is told");
+}
+
+#[test]
+fn private_is_refused_before_an_upload_where_the_repository_is_public() {
+    for (create, status) in [("exists", 409), ("may not create", 403)] {
+        for (private, code) in [(json!(true), 0), (json!(false), 2), (Value::Null, 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            let store = store();
+            let seen = private.clone();
+            let hub = hub(&store, None, move |asked, _| match asked.line().as_str() {
+                "POST /api/repos/create" => Some(no(status, create)),
+                "GET /api/models/me/mine" => Some(yes(&json!({"private": seen}))),
+                _ => None,
+            });
+            let out = dir.path().join("out");
+            let words = [&PUSH[..], &["--private"]].concat();
+            let done = export(&hub.address, &out, &words, true);
+            let text = said(&done);
+            assert_eq!(done.status.code(), Some(code), "{private}: {text}");
+            if code == 0 {
+                continue;
+            }
+            assert_eq!(hub.lines().len(), 2, "nothing is sent: {:?}", hub.lines());
+            let told = ["--private does not change it", "does not say"][usize::from(code == 1)];
+            assert!(text.contains(told), "{text}");
+            assert_eq!(store.lines().len(), 0);
+        }
+    }
+}
+
+#[test]
+fn an_adapter_that_names_a_place_on_this_machine_is_not_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store();
+    let hub = hub(&store, None, |_, _| None);
+    let adapter = dir.path().join("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    let from = fixture("goldens/lora_trace/final_adapter");
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(format!("{from}/{name}"), adapter.join(name)).unwrap();
+    }
+    let name_base = |base: &str| {
+        let path = adapter.join("adapter_config.json");
+        let text = std::fs::read(&path).unwrap();
+        let mut config: Value = serde_json::from_slice(&text).unwrap();
+        config["base_model_name_or_path"] = base.into();
+        std::fs::write(&path, config.to_string()).unwrap();
+    };
+    let own = adapter.display().to_string();
+    for base in [
+        fixture("tiny-model").as_str(),
+        "/home/me/models/gone",
+        "./models/tiny",
+        "base.gguf",
+    ] {
+        name_base(base);
+        for format in ["peft", "mlx"] {
+            let out = dir.path().join(format);
+            let words = ["--adapter-dir", &own, "--format", format];
+            let done = export_of(&hub.address, &out, &[&words[..], &PUSH].concat(), true);
+            let text = said(&done);
+            assert_eq!(done.status.code(), Some(2), "{base}: {text}");
+            assert!(text.contains("--base-model OWNER/NAME"), "{text}");
+            assert!(!out.join("adapter_config.json").exists());
+        }
+    }
+    name_base("someone/their-model");
+    let out = dir.path().join("good");
+    let words = [&["--adapter-dir", &own, "--format", "peft"][..], &PUSH].concat();
+    assert!(hub.lines().is_empty(), "nothing was sent until now");
+    let done = export_of(&hub.address, &out, &words, true);
+    assert!(done.status.success(), "{}", said(&done));
+
+    let out = dir.path().join("modelfile");
+    let words = [
+        "--adapter-dir",
+        &own,
+        "--format",
+        "gguf-adapter",
+        "--modelfile",
+    ];
+    let before = hub.lines().len();
+    let done = export_of(&hub.address, &out, &[&words[..], &PUSH].concat(), true);
+    assert_eq!(done.status.code(), Some(2), "{}", said(&done));
+    assert!(said(&done).contains("leave --modelfile out"));
+    assert_eq!(hub.lines().len(), before);
+}
+
+#[test]
+fn a_conflict_that_passes_is_asked_again_and_not_taken_for_a_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store();
+    let hub = hub(&store, None, |asked, before| {
+        let why = "Cannot create repo: another conflicting operation is in progress";
+        (before.is_empty() && asked.path == "/api/repos/create").then(|| no(409, why))
+    });
+    let done = export(&hub.address, &dir.path().join("out"), &PUSH, true);
+    assert!(done.status.success(), "{}", said(&done));
+    let lines = hub.lines();
+    assert_eq!(lines[..2], ["POST /api/repos/create"; 2], "{lines:?}");
+    assert_eq!(lines.len(), 7);
+}
+
+#[test]
+fn a_repository_that_has_moved_is_told_and_nobody_follows() {
+    let other = store();
+    for path in [
+        "/api/repos/create",
+        "/api/models/me/mine/preupload",
+        "/api/models/me/mine/tree",
+        "/verify",
+        "/api/models/me/mine/commit",
+    ] {
+        for status in [301, 302, 307, 308] {
+            let dir = tempfile::tempdir().unwrap();
+            let store = store();
+            let to = format!("location: {}/api/elsewhere?signature=s\r\n", other.address);
+            let hub = hub(&store, None, move |asked, _| {
+                let matches = asked.path.starts_with(path);
+                matches.then(|| (status, to.clone(), "{}".to_owned()))
+            });
+            let done = export(&hub.address, &dir.path().join("out"), &PUSH, true);
+            let text = said(&done);
+            assert_eq!(done.status.code(), Some(1), "{path} {status}: {text}");
+            let told = text.contains("it has moved: give the repository's present name");
+            assert!(told && !text.contains("signature"), "{text}");
+            let lines = hub.lines();
+            let asked = lines.iter().filter(|line| line.contains(path));
+            assert_eq!(asked.count(), 1, "{lines:?}");
+        }
+    }
+    // A store that leads elsewhere has not stored anything.
+    let to = format!("location: {}/x?signature=s\r\n", other.address);
+    let leads =
+        Server::new(|_| Box::new(move |_: &Asked, _: &[Asked]| (307, to.clone(), String::new())));
+    let hub = hub(&leads, None, |_, _| None);
+    let dir = tempfile::tempdir().unwrap();
+    let done = export(&hub.address, &dir.path().join("out"), &PUSH, true);
+    assert_eq!(done.status.code(), Some(1), "{}", said(&done));
+    assert!(said(&done).contains("is not followed"), "{}", said(&done));
+    assert_eq!((leads.lines().len(), other.lines().len()), (1, 0));
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_once_and_its_query_is_not_told() {
+    for href in [
+        "/upload/x?signature=s",
+        "x?signature=s",
+        "ftp://127.0.0.1/x?signature=s",
+        "http:///x?signature=s",
+        "http://127.0.0.1/a b?signature=s",
+        "?signature=s",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store();
+        let hub = hub(&store, None, move |asked, _| {
+            if !asked.path.ends_with("/objects/batch") {
+                return None;
+            }
+            let object = asked.json()["objects"][0].take();
+            let actions = json!({"upload": {"href": href}});
+            let object = json!({"oid": object["oid"], "actions": actions});
+            Some(yes(&json!({"objects": [object]})))
+        });
+        let begun = std::time::Instant::now();
+        let done = export(&hub.address, &dir.path().join("out"), &PUSH, true);
+        let text = said(&done);
+        assert_eq!(done.status.code(), Some(1), "{href}: {text}");
+        assert!(
+            text.contains("no whole http or https one"),
+            "{href}: {text}"
+        );
+        assert!(!text.contains("signature"), "{text}");
+        // Five more tries would last 23 seconds.
+        assert!(begun.elapsed().as_secs() < 15, "{href}");
+        assert!(!hub.lines().iter().any(|line| line.contains("/commit/")));
+    }
 }
