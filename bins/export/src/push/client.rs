@@ -44,8 +44,8 @@ struct Patience {
 impl Patience {
     const USUAL: Self = Self {
         wait: (Duration::from_secs(1), Duration::from_secs(8)),
-        read: Duration::from_secs(300),
-        write: Duration::from_secs(60),
+        read: Duration::from_mins(5),
+        write: Duration::from_mins(1),
     };
 }
 
