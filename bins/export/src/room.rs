@@ -104,8 +104,16 @@ fn is_ours(name: &str) -> bool {
     is_weights(name) || besides.contains(&name) || tokenizer::FILES.contains(&name)
 }
 
-/// Whether an export gives this name to weights, their index, or an adapter: what is read, or says what is.
-pub(crate) fn is_weights(name: &str) -> bool {
+/// Whether an export gives this name to weights, their index, or an adapter.
+fn is_weights(name: &str) -> bool {
+    let mut types = OutType::ALL.into_iter();
+    is_looked_for(name)
+        || types.any(|t| gguf_model::file_name(t) == name || gguf_adapter::file_name(t) == name)
+}
+
+/// Whether programs that read a folder look for weights or an adapter by this name. A GGUF file is none of these: who
+/// reads it names it.
+pub(crate) fn is_looked_for(name: &str) -> bool {
     let fixed = [
         weights::SINGLE,
         weights::SINGLE_PART,
@@ -114,8 +122,5 @@ pub(crate) fn is_weights(name: &str) -> bool {
         lora::WEIGHTS_FILE,
         lora::MLX_WEIGHTS_FILE,
     ];
-    let mut types = OutType::ALL.into_iter();
-    fixed.contains(&name)
-        || weights::is_shard(name)
-        || types.any(|t| gguf_model::file_name(t) == name || gguf_adapter::file_name(t) == name)
+    fixed.contains(&name) || weights::is_shard(name)
 }

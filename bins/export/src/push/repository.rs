@@ -87,7 +87,7 @@ impl Push<'_> {
         answer.yes(&what)
     }
 
-    /// Weights and adapters under the names that exports give, which are there and not among `files`: they
+    /// Weights and adapters under names that readers look for, which are there and not among `files`: they
     /// would be read beside the new ones, or instead of them.
     pub(super) fn stale(&self, files: &[&Upload]) -> Result<Vec<String>, StageError> {
         let what = "listing the repository";
@@ -105,7 +105,7 @@ impl Push<'_> {
             })?;
             let there = page.into_iter().filter(|entry| entry.kind == "file");
             let old = there.map(|entry| entry.path).filter(|path| {
-                room::is_weights(path) && files.iter().all(|file| file.name != *path)
+                room::is_looked_for(path) && files.iter().all(|file| file.name != *path)
             });
             stale.extend(old);
             match answer.next() {

@@ -489,11 +489,11 @@ fn weights_of_earlier_exports_go_in_the_same_commit_and_nothing_else_goes() {
             "model-00001-of-00002.safetensors",
             "model-00002-of-00002.safetensors",
             "model.safetensors.index.json",
-            "model-q8_0.gguf",
-            "adapter-f32.gguf",
             "adapters.safetensors",
         ],
         [
+            "model-q8_0.gguf",
+            "adapter-f32.gguf",
             ".gitattributes",
             "README.md",
             "NOTES.md",
