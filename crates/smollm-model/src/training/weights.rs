@@ -149,6 +149,14 @@ struct Group {
     inputs: usize,
 }
 
+impl Group {
+    /// Whether its parts can be packed each for itself and put together: all but the last fill their panels.
+    fn stacks(&self) -> bool {
+        let fill = |parts: &[(String, usize)]| parts.iter().all(|(_, n)| n.is_multiple_of(16));
+        self.parts.split_last().is_none_or(|(_, above)| fill(above))
+    }
+}
+
 /// Where weights come from, and how they are to be kept.
 struct Source<'a> {
     ck: &'a Checkpoint,
@@ -210,9 +218,7 @@ impl<'a> Source<'a> {
             self.ck.training_format(name, kept, self.float)
         };
         let first = of(&group.parts[0]);
-        let (_, above) = group.parts.split_last().unwrap_or((&group.parts[0], &[]));
-        let whole = above.iter().all(|(_, outputs)| outputs.is_multiple_of(16));
-        if whole && group.parts.iter().all(|part| of(part) == first) {
+        if group.stacks() && group.parts.iter().all(|part| of(part) == first) {
             first
         } else {
             self.float
@@ -237,7 +243,7 @@ impl<'a> Source<'a> {
             tensor: last.clone(),
             source,
         };
-        if group.parts.iter().any(|(_, outputs)| outputs % 16 != 0) && group.parts.len() > 1 {
+        if !group.stacks() {
             let mut rows = Vec::new();
             for (name, outputs) in &group.parts {
                 let tensor = self.ck.tensor(name, &[*outputs, inputs], DType::F32)?;
