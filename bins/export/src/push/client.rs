@@ -65,10 +65,27 @@ pub(super) enum Payload<'a> {
 
 /// What was asked, for messages: never the whole address, whose query may be a signature.
 pub(super) struct Ask<'a> {
-    pub(super) method: &'static str,
-    pub(super) url: &'a str,
+    method: &'static str,
+    url: &'a str,
     /// In words, such as "creating the repository".
-    pub(super) what: &'a str,
+    what: &'a str,
+}
+
+impl<'a> Ask<'a> {
+    pub(super) fn get(url: &'a str, what: &'a str) -> Self {
+        let method = "GET";
+        Self { method, url, what }
+    }
+
+    pub(super) fn post(url: &'a str, what: &'a str) -> Self {
+        let method = "POST";
+        Self { method, url, what }
+    }
+
+    pub(super) fn put(url: &'a str, what: &'a str) -> Self {
+        let method = "PUT";
+        Self { method, url, what }
+    }
 }
 
 impl Client {

@@ -55,11 +55,7 @@ pub(super) fn upload(
     });
     let what = "asking how to upload the large files";
     let url = client.at(&format!("{}.git/info/lfs/objects/batch", place.repo));
-    let ask = Ask {
-        method: "POST",
-        url: &url,
-        what,
-    };
+    let ask = Ask::post(&url, what);
     let answer = client.again(&ask, Payload::Text(&asked.to_string(), LFS))?;
     let batch: Batch = serde_json::from_value(answer.json(what)?)
         .map_err(|e| StageError::failed(format!("{what}: the answer is not LFS's: {e}")))?;
@@ -98,11 +94,7 @@ fn send(client: &Client, file: &Upload, actions: &Actions) -> Result<(), StageEr
     if let Some(verify) = &actions.verify {
         let what = format!("verifying {}", file.name);
         let url = client.here(&verify.href, &what)?;
-        let ask = Ask {
-            method: "POST",
-            url: &url,
-            what: &what,
-        };
+        let ask = Ask::post(&url, &what);
         let said = json!({"oid": file.sha256, "size": file.bytes}).to_string();
         client.again(&ask, Payload::Text(&said, JSON))?.yes(&what)?;
     }
@@ -118,11 +110,7 @@ fn part(
     (from, bytes): (u64, u64),
 ) -> Result<Option<String>, StageError> {
     let path = &file.path;
-    let ask = Ask {
-        method: "PUT",
-        url,
-        what,
-    };
+    let ask = Ask::put(url, what);
     let answer = client.again(&ask, Payload::Part { path, from, bytes })?;
     answer.yes(what)?;
     Ok(answer.etag)
@@ -158,10 +146,6 @@ fn in_parts(
         parts.push(json!({"partNumber": at + 1, "etag": etag}));
     }
     let said = json!({"oid": file.sha256, "parts": parts}).to_string();
-    let ask = Ask {
-        method: "POST",
-        url: complete,
-        what,
-    };
+    let ask = Ask::post(complete, what);
     client.again(&ask, Payload::Text(&said, LFS))?.yes(what)
 }

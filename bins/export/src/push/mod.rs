@@ -152,11 +152,7 @@ impl<'a> Push<'a> {
             asked.push(json!({"path": file.name, "sample": sample, "size": file.bytes}));
         }
         let url = self.below("preupload");
-        let ask = Ask {
-            method: "POST",
-            url: &url,
-            what,
-        };
+        let ask = Ask::post(&url, what);
         let asked = json!({"files": asked}).to_string();
         let answer = self.client.again(&ask, Payload::Text(&asked, JSON))?;
         let files = answer.json(what)?["files"].take();
@@ -192,11 +188,7 @@ impl<'a> Push<'a> {
             let _ = writeln!(body, "{line}");
         }
         let url = self.below("commit");
-        let ask = Ask {
-            method: "POST",
-            url: &url,
-            what: &what,
-        };
+        let ask = Ask::post(&url, &what);
         let answer = self
             .client
             .once(&ask, Payload::Text(&body, "application/x-ndjson"))?;

@@ -29,11 +29,7 @@ impl Push<'_> {
             asked["visibility"] = "private".into();
         }
         let url = self.client.at("api/repos/create");
-        let ask = Ask {
-            method: "POST",
-            url: &url,
-            what: &what,
-        };
+        let ask = Ask::post(&url, &what);
         let answer = self
             .client
             .again(&ask, Payload::Text(&asked.to_string(), JSON))?;
@@ -57,11 +53,7 @@ impl Push<'_> {
     fn found(&self) -> Result<Option<Value>, StageError> {
         let what = "looking for the repository";
         let url = self.client.at(&format!("api/models/{}", self.place.repo));
-        let ask = Ask {
-            method: "GET",
-            url: &url,
-            what,
-        };
+        let ask = Ask::get(&url, what);
         let answer = self.client.again(&ask, Payload::Nothing)?;
         answer.ok().then(|| answer.json(what)).transpose()
     }
@@ -75,11 +67,7 @@ impl Push<'_> {
         let url = self
             .client
             .at(&format!("api/models/{repo}/branch/{}", quoted(revision)));
-        let ask = Ask {
-            method: "POST",
-            url: &url,
-            what: &what,
-        };
+        let ask = Ask::post(&url, &what);
         let answer = self.client.again(&ask, Payload::Text("{}", JSON))?;
         if answer.status == 409 && !answer.is_conflict() {
             return Ok(());
@@ -94,11 +82,7 @@ impl Push<'_> {
         let mut url = self.below("tree");
         let mut stale = Vec::new();
         for _ in 0..PAGES {
-            let ask = Ask {
-                method: "GET",
-                url: &url,
-                what,
-            };
+            let ask = Ask::get(&url, what);
             let answer = self.client.again(&ask, Payload::Nothing)?;
             let page: Vec<Entry> = serde_json::from_value(answer.json(what)?).map_err(|e| {
                 StageError::failed(format!("{what}: the hub's answer is no listing: {e}"))

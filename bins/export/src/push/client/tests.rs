@@ -75,11 +75,8 @@ fn a_connection_that_says_nothing_ends_and_is_asked_again() {
         }
     });
     let status = in_time(move || {
-        let ask = Ask {
-            method: "GET",
-            url: &format!("{address}/x"),
-            what: "asking",
-        };
+        let url = format!("{address}/x");
+        let ask = Ask::get(&url, "asking");
         let answer = impatient(&address).again(&ask, Payload::Nothing);
         answer.map(|answer| answer.status).unwrap()
     });
@@ -98,11 +95,8 @@ fn a_connection_that_takes_nothing_ends() {
             .unwrap()
             .set_len(bytes)
             .unwrap();
-        let ask = Ask {
-            method: "PUT",
-            url: &format!("{address}/x"),
-            what: "uploading",
-        };
+        let url = format!("{address}/x");
+        let ask = Ask::put(&url, "uploading");
         let path = &path;
         let part = Payload::Part {
             path,
