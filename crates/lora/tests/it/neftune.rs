@@ -1,8 +1,8 @@
 //! NEFTune: the same noise on both engines, and none in evaluation.
 
-use crate::support::{adapter, distance, dolly_mini, keep, model, packed, plain, records};
+use crate::support::{adapter, distance, dolly_mini, model, packed, plain, records, trained};
 use candle_core::DType;
-use lora::{Adapter, EvalRecord, StepRecord, TrainConfig, Trainable, train};
+use lora::{Adapter, EvalRecord, StepRecord, TrainConfig, Trainable};
 use smollm_model::{Checkpointing, TrainingOptions};
 
 fn config(alpha: Option<f64>) -> TrainConfig {
@@ -21,16 +21,8 @@ fn on_packed(config: &TrainConfig, options: TrainingOptions) -> Run {
     let mut engine = packed(options);
     let start = adapter(&model(DType::F32), true);
     let trainable = Trainable::beside(&start, engine.config()).unwrap();
-    let (rows, mut events) = (dolly_mini(7), Vec::new());
-    train(
-        &mut engine,
-        &trainable,
-        &rows,
-        &rows,
-        config,
-        &mut keep(&mut events),
-    )
-    .unwrap();
+    let rows = dolly_mini(7);
+    let events = trained(&mut engine, &trainable, (&rows, &rows), config);
     let (steps, evals) = records(events);
     (steps, evals, trainable.to_adapter().unwrap())
 }
@@ -39,16 +31,8 @@ fn on_autograd(config: &TrainConfig) -> Run {
     let mut model = model(DType::F32);
     let start = adapter(&model, true);
     let trainable = Trainable::attach(&start, &mut model).unwrap();
-    let (rows, mut events) = (dolly_mini(7), Vec::new());
-    train(
-        &model,
-        &trainable,
-        &rows,
-        &rows,
-        config,
-        &mut keep(&mut events),
-    )
-    .unwrap();
+    let rows = dolly_mini(7);
+    let events = trained(&model, &trainable, (&rows, &rows), config);
     let (steps, evals) = records(events);
     (steps, evals, trainable.to_adapter().unwrap())
 }

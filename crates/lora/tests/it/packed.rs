@@ -1,8 +1,8 @@
 //! Training on packed weights: the numbers of the differentiable model, and the loop's promises.
 
-use crate::support::{adapter, distance, keep, model, packed, plain, records, three_rows};
+use crate::support::{adapter, distance, model, packed, plain, records, three_rows, trained};
 use candle_core::DType;
-use lora::{Adapter, EvalRecord, StepRecord, TrainConfig, TrainEvent, Trainable, train};
+use lora::{Adapter, EvalRecord, StepRecord, TrainConfig, TrainEvent, Trainable};
 use smollm_model::{Checkpointing, TrainingOptions};
 
 struct Run {
@@ -29,32 +29,16 @@ fn split(events: Vec<TrainEvent>, adapter: Adapter) -> Run {
 fn on_packed(config: &TrainConfig, dropout: f64, options: TrainingOptions) -> Run {
     let mut model = packed(options);
     let trainable = Trainable::beside(&start(dropout), model.config()).unwrap();
-    let (rows, mut events) = (three_rows(), Vec::new());
-    train(
-        &mut model,
-        &trainable,
-        &rows,
-        &rows,
-        config,
-        &mut keep(&mut events),
-    )
-    .unwrap();
+    let rows = three_rows();
+    let events = trained(&mut model, &trainable, (&rows, &rows), config);
     split(events, trainable.to_adapter().unwrap())
 }
 
 fn on_autograd(config: &TrainConfig, dropout: f64) -> Run {
     let mut model = model(DType::F32);
     let trainable = Trainable::attach(&start(dropout), &mut model).unwrap();
-    let (rows, mut events) = (three_rows(), Vec::new());
-    train(
-        &model,
-        &trainable,
-        &rows,
-        &rows,
-        config,
-        &mut keep(&mut events),
-    )
-    .unwrap();
+    let rows = three_rows();
+    let events = trained(&model, &trainable, (&rows, &rows), config);
     split(events, trainable.to_adapter().unwrap())
 }
 

@@ -3,7 +3,7 @@
 
 use crate::support::{
     adapter, distance, dolly_mini, fixture, ignore, json, keep, last_logits, model, plain, records,
-    tensors, values,
+    tensors, trained, values,
 };
 use candle_core::{DType, Device, Tensor};
 use lora::{
@@ -170,35 +170,18 @@ fn ten_steps_are_pefts_on_both_engines_and_so_is_the_plain_adapter() {
         let base = without(&residual);
         let rows = dolly_mini(20);
         let config = plain();
-        let mut events = Vec::new();
 
         let mut model = differentiable(&base, DType::F32);
         let trainable = Trainable::attach(residual.start(), &mut model).unwrap();
         let trainable = trainable.over(Some(residual.clone()));
-        train(
-            &model,
-            &trainable,
-            &rows,
-            &[],
-            &config,
-            &mut keep(&mut events),
-        )
-        .unwrap();
-        assert_follows(name, &records(std::mem::take(&mut events)).0);
+        let events = trained(&model, &trainable, (&rows, &[]), &config);
+        assert_follows(name, &records(events).0);
         assert_plain_is_pefts(name, &trainable.to_adapter().unwrap());
 
         let mut model = packed(&base);
         let trainable = Trainable::beside(residual.start(), model.config()).unwrap();
         let trainable = trainable.over(Some(residual));
-        train(
-            &mut model,
-            &trainable,
-            &rows,
-            &[],
-            &config,
-            &mut keep(&mut events),
-        )
-        .unwrap();
+        let events = trained(&mut model, &trainable, (&rows, &[]), &config);
         assert_follows(name, &records(events).0);
         assert_plain_is_pefts(name, &trainable.to_adapter().unwrap());
     }

@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use lora::{
-    Adapter, EvalRecord, Factor, LoraConfig, Pair, Sample, StepRecord, TrainConfig, TrainEvent,
+    Adapter, Engine, EvalRecord, Factor, LoraConfig, Pair, Sample, StepRecord, TrainConfig,
+    TrainEvent, Trainable, train,
 };
 use smollm_model::{Checkpoint, Llama, ModelFiles, Ragged, TrainingLlama, TrainingOptions};
 use std::collections::BTreeMap;
@@ -148,6 +149,20 @@ pub(crate) fn records(events: Vec<TrainEvent>) -> (Vec<StepRecord>, Vec<EvalReco
         }
     }
     (steps, evals)
+}
+
+/// Trains, and tells all that was heard.
+pub(crate) fn trained<'a>(
+    model: impl Into<Engine<'a>>,
+    trainable: &Trainable,
+    (rows, eval_rows): (&[Sample], &[Sample]),
+    config: &TrainConfig,
+) -> Vec<TrainEvent> {
+    let mut events = Vec::new();
+    let mut hear = keep(&mut events);
+    train(model, trainable, rows, eval_rows, config, &mut hear).unwrap();
+    drop(hear);
+    events
 }
 
 /// A callback that does nothing.
