@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lora::{Adapter, LoraConfig, Site};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use smollm_model::{Projection, Tensor};
+use smollm_model::Tensor;
 use stage::{OrExit, StageError};
 
 use crate::table;
@@ -62,7 +62,7 @@ pub struct Module {
     /// Its path in the base model.
     pub path: String,
     #[serde(skip)]
-    projection: Projection,
+    module: smollm_model::Module,
     /// How far apart the updates are.
     #[serde(flatten)]
     pub distance: Distance,
@@ -134,7 +134,7 @@ fn module(first: &Adapter, second: &Adapter, site: Site) -> Result<Module, Stage
     let square = |adapter: &Adapter| adapter.update_square(site).or_bad_data();
     Ok(Module {
         path: site.path(),
-        projection: site.projection,
+        module: site.module(),
         distance: Distance::new(square(first)?, square(second)?, across),
         product: across,
     })
@@ -208,13 +208,13 @@ impl Diff {
             all.map(|module| row(&module.path, &module.distance))
                 .collect()
         } else {
-            let of = |p: &Projection| {
-                let p = *p;
-                let modules = self.modules.iter().filter(move |m| m.projection == p);
+            let of = |kind: smollm_model::Module| {
+                let modules = self.modules.iter().filter(move |m| m.module == kind);
                 modules.clone().next()?;
-                Some(row(p.name(), &together(&modules)))
+                Some(row(kind.name(), &together(&modules)))
             };
-            Projection::ALL.iter().filter_map(of).collect()
+            let kinds = smollm_model::Module::ALL.into_iter();
+            kinds.filter_map(of).collect()
         };
         rows.push(row("all", &self.all));
         let first = if each { "module" } else { "projection" };

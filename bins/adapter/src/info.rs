@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use lora::{Adapter, LoraConfig, Site};
 use serde::Serialize;
-use smollm_model::Projection;
 use stage::{OrExit, StageError};
 
 use crate::table;
@@ -92,7 +91,7 @@ fn module(adapter: &Adapter, site: Site) -> Result<Module, StageError> {
     let parameters = pair.map_or(0, |pair| pair.tensors().map(|(_, t)| t.elem_count()).sum());
     Ok(Module {
         path: site.path(),
-        projection: site.projection.name(),
+        projection: site.module().name(),
         rank: pair.map_or(0, |pair| pair.a.dims()[0]),
         scale: adapter.scale(site),
         parameters,
@@ -148,10 +147,8 @@ impl Info {
                 })
                 .collect()
         } else {
-            Projection::ALL
-                .iter()
-                .filter_map(|p| self.row(p.name()))
-                .collect()
+            let names = smollm_model::Module::ALL.map(smollm_model::Module::name);
+            names.iter().filter_map(|name| self.row(name)).collect()
         };
         let first = if each { "module" } else { "projection" };
         let header = [first, "rank", "scale", "parameters", "norm of update"];

@@ -2,13 +2,16 @@
 //!
 //! llama.cpp scales an update by `adapter.lora.alpha / rank`, with the rank of its `lora_b`, and knows
 //! nothing else: a rank of a module's own needs no care, any other scale is folded into `B`. The rows
-//! of `B` of q and k are permuted as those of the weights. DoRA's magnitudes have no place there.
+//! of `B` of q and k are permuted as those of the weights. Of the embedding `A` is transposed: its rows are looked up, as
+//! those of the table are. Beside a base with one table for embedding and head neither can have an adapter: there is no
+//! `output.weight`, and one of `token_embd.weight` llama.cpp would take for the head's too, whose shapes do not fit (it
+//! aborts). DoRA's magnitudes have no place at all.
 
 use std::collections::BTreeMap;
 
 use gguf::GgufWriter;
 use loader::{Adapter, Tensor};
-use smollm_model::{ModelConfig, to_gguf};
+use smollm_model::{ModelConfig, Site, to_gguf};
 use stage::{OrExit, StageError};
 
 use crate::args::OutType;
@@ -29,6 +32,14 @@ pub(crate) fn prepare(
     if adapter.config().use_dora {
         let action = "written as a GGUF adapter, since llama.cpp has no DoRA";
         return Err(StageError::bad_data(lora::LoraError::Dora { action }));
+    }
+    let mut sites = adapter.pairs().map(|(site, _)| site);
+    let shared = sites.find(|site| site.layer().is_none());
+    if let Some(site) = shared.filter(|_| model.tie_word_embeddings) {
+        return Err(StageError::bad_data(lora::LoraError::Vocabulary {
+            module: site.module().name(),
+            action: "written as a GGUF adapter beside this base, whose embedding and head are one tensor there",
+        }));
     }
     let mut writer = GgufWriter::new();
     let alpha = alpha(adapter);
@@ -83,8 +94,12 @@ fn tensors(
             let exact = pair.b.to_dtype(loader::DType::F64)?.affine(missing, 0.0)?;
             exact.to_dtype(loader::DType::F32)?
         };
-        let (name, b) = to_gguf(&format!("{}.weight", site.path()), &b, model)?;
-        all.insert(format!("{name}.lora_a"), pair.a.clone());
+        let (name, b) = to_gguf(&site.weight_name(), &b, model)?;
+        let a = match site {
+            Site::Embedding => pair.a.t()?.contiguous()?,
+            _ => pair.a.clone(),
+        };
+        all.insert(format!("{name}.lora_a"), a);
         all.insert(format!("{name}.lora_b"), b);
     }
     Ok(all)

@@ -26,6 +26,9 @@ pub(crate) fn prepare(args: &Args, source: &Source) -> Result<Work, StageError> 
     } else {
         source.adapter.clone()
     };
+    if args.format == Format::Mlx {
+        adapter.check_mlx().or_bad_data()?;
+    }
     if let Some(base) = &args.base_model {
         adapter.set_base_model(Some(base.clone()), args.revision.clone());
     }

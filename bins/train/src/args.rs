@@ -113,6 +113,9 @@ pub struct Args {
     /// LoRA+: the matrices B learn with so many times the rate of the matrices A
     #[arg(long, value_name = "X", alias = "loraplus_lr_ratio")]
     pub loraplus_lr_ratio: Option<f64>,
+    /// LoRA+: peak of the learning rate of an adapter of embed_tokens [default: 1e-6]
+    #[arg(long, value_name = "X", alias = "loraplus_lr_embedding")]
+    pub loraplus_lr_embedding: Option<f64>,
     /// Rows that go through the model together (packed, no padding)
     #[arg(long, value_name = "N", default_value_t = 1, aliases = ["batch-size", "batch_size"])]
     pub bs: usize,
@@ -198,7 +201,7 @@ pub struct Args {
     /// Probability of dropping an input feature of the adapter in training
     #[arg(long, value_name = "P", default_value_t = 0.05, alias = "lora_dropout")]
     pub lora_dropout: f64,
-    /// Projections to adapt, with commas; all-linear; or a regular expression for whole paths such as model.layers.0.self_attn.q_proj [default: q_proj,k_proj,v_proj,o_proj, or those of --init-adapter]
+    /// Modules to adapt, with commas: projections, embed_tokens, lm_head; all-linear, which is every projection; or a regular expression for whole paths such as model.layers.0.self_attn.q_proj [default: q_proj,k_proj,v_proj,o_proj, or those of --init-adapter]
     #[arg(long, value_name = "LIST", alias = "target_modules")]
     pub target_modules: Option<TargetModules>,
     /// Of those, the ones to leave out: ends of paths, with commas, or a regular expression
@@ -325,6 +328,7 @@ impl Args {
             warmup_steps: self.warmup_steps,
             decay_steps: self.decay_steps,
             loraplus_lr_ratio: self.loraplus_lr_ratio,
+            loraplus_lr_embedding: self.loraplus_lr_embedding,
             neftune_noise_alpha: self.neftune_noise_alpha,
             optim: self.optim.optim(),
             weight_decay: self.weight_decay,

@@ -335,7 +335,7 @@ impl Planning<'_> {
             return 0;
         }
         let of = |site: &SiteShape| {
-            let (out, inputs) = site.projection.dims(self.opened.config());
+            let (out, inputs) = site.dims(self.opened.config());
             out * inputs
         };
         let largest = sites.iter().map(of).max().unwrap_or(0);
@@ -382,10 +382,9 @@ pub(crate) fn options(args: &Args, checkpointing: Checkpointing) -> TrainingOpti
 fn sites(adapter: &Adapter) -> Vec<SiteShape> {
     let dropout = adapter.config().lora_dropout > 0.0;
     let shape = |(site, pair): (lora::Site, &lora::Pair)| SiteShape {
-        layer: site.layer,
-        projection: site.projection,
+        site,
         rank: pair.a.dims()[0],
-        dropout,
+        dropout: dropout && site != lora::Site::Embedding,
         magnitude: pair.magnitude.is_some(),
     };
     adapter.pairs().map(shape).collect()

@@ -31,6 +31,7 @@ pub(crate) fn adapter(args: &Args, opened: &Opened) -> Result<Adapter, StageErro
             agree(args, adapter.config(), &folder)?;
             let named = || format!("adapter {}", folder.display());
             let fits = adapter.check(opened.config());
+            let fits = fits.and_then(|()| adapter.check_base(opened.checkpoint()));
             fits.map_err(|e| StageError::bad_data(e).context(named()))?;
             adapter
         }

@@ -127,6 +127,7 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
         .argument("warmup_steps", args.warmup_steps)
         .argument("decay_steps", args.decay_steps)
         .argument("loraplus_lr_ratio", args.loraplus_lr_ratio)
+        .argument("loraplus_lr_embedding", args.loraplus_lr_embedding)
         .argument("neftune_noise_alpha", args.neftune_noise_alpha)
         .argument("bs", args.bs)
         .argument("ga", args.ga)

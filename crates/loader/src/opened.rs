@@ -59,8 +59,8 @@ impl Opened {
         })?;
         let checkpoint = Checkpoint::open(&files)?;
         if let Some((dir, adapter)) = &choice.adapter {
-            adapter
-                .check(checkpoint.config())
+            let fits = adapter.check(checkpoint.config());
+            fits.and_then(|()| adapter.check_base(&checkpoint))
                 .map_err(|source| LoadError::Mismatch {
                     dir: dir.clone(),
                     base: choice.base.clone(),

@@ -2,9 +2,9 @@
 
 use crate::config::{LoraConfig, MOST_LAYERS, Shape};
 use crate::error::LoraError;
-use crate::names::{Factor, Site};
+use crate::names::Factor;
 use candle_core::{DType, Device, Tensor};
-use smollm_model::ModelConfig;
+use smollm_model::{ModelConfig, Site};
 use std::collections::BTreeMap;
 
 /// The two factors of one update `W + scale * B A`, with DoRA's magnitude where there is one.
@@ -38,7 +38,7 @@ impl Pair {
 /// A LoRA adapter: one [`Pair`] for each place that its config names.
 ///
 /// Whatever way it came to be, it is complete: layers `0..n` all have exactly the config's sites,
-/// and every rank is the config's. Iteration is in one fixed order (layer, then projection).
+/// and every rank is the config's. Iteration is in one fixed order, that of the forward pass.
 #[derive(Clone, Debug)]
 pub struct Adapter {
     /// Rank, scale, targets.
@@ -47,6 +47,8 @@ pub struct Adapter {
     /// Rank and scale of each pair.
     shapes: BTreeMap<Site, Shape>,
     layers: usize,
+    /// Weights of the base that the file had beside the factors.
+    saved: BTreeMap<Site, Tensor>,
 }
 
 impl Adapter {
@@ -73,9 +75,9 @@ impl Adapter {
     ) -> Result<Self, LoraError> {
         let (mut a, mut b, mut m) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for ((site, factor), tensor) in tensors {
-            if site.layer >= MOST_LAYERS {
+            if site.layer().is_some_and(|layer| layer >= MOST_LAYERS) {
                 return Err(LoraError::UnexpectedTensor {
-                    name: site.tensor_name(factor),
+                    name: factor.tensor_name(site),
                     why: format!("no model has {MOST_LAYERS} layers"),
                 });
             }
@@ -89,22 +91,22 @@ impl Adapter {
             check_rank(shape.rank, site, factor, &tensor)?;
             if of_factor.insert(site, tensor.contiguous()?).is_some() {
                 return Err(LoraError::UnexpectedTensor {
-                    name: site.tensor_name(factor),
+                    name: factor.tensor_name(site),
                     why: "it is there twice".into(),
                 });
             }
         }
         let seen = a.keys().chain(b.keys()).chain(m.keys());
-        let seen = seen.map(|site| site.layer);
+        let seen = seen.filter_map(|site| site.layer());
         let named = config.layers_to_transform.iter().flatten().copied();
-        let layers = seen.chain(named).max().map_or(1, |last| last + 1);
+        let layers = seen.chain(named).max().map_or(0, |last| last + 1);
         let found = a.len() + b.len() + m.len();
-        let shapes = config.sites(layers)?;
+        let shapes = config.sites(layers.max(1))?;
         let expected = if config.use_dora { 3 } else { 2 } * shapes.len();
         let mut pairs = BTreeMap::new();
         for (site, _) in &shapes {
-            let missing = |factor| LoraError::MissingTensor {
-                name: site.tensor_name(factor),
+            let missing = |factor: Factor| LoraError::MissingTensor {
+                name: factor.tensor_name(*site),
                 expected,
                 found,
             };
@@ -121,7 +123,18 @@ impl Adapter {
             pairs,
             shapes: shapes.into_iter().collect(),
             layers,
+            saved: BTreeMap::new(),
         })
+    }
+
+    /// With weights of the base that lay in the file beside the factors; see [`Adapter::check_base`].
+    pub(crate) fn with_saved(mut self, saved: BTreeMap<Site, Tensor>) -> Self {
+        self.saved = saved;
+        self
+    }
+
+    pub(crate) fn saved(&self) -> &BTreeMap<Site, Tensor> {
+        &self.saved
     }
 
     /// Rank, scale, targets.
@@ -151,7 +164,7 @@ impl Adapter {
         self.shapes.get(&site).map_or(0.0, |shape| shape.scale)
     }
 
-    /// Up to which layer it reaches: one more than the last that has a tensor.
+    /// Up to which layer it reaches: one more than the last that has a tensor; 0 where no layer has one.
     pub fn layers(&self) -> usize {
         self.layers
     }
@@ -164,7 +177,7 @@ impl Adapter {
     /// Every tensor under PEFT's name, sorted by name.
     pub fn tensors(&self) -> BTreeMap<String, &Tensor> {
         let all = self.pairs();
-        all.flat_map(|(site, pair)| pair.tensors().map(move |(f, t)| (site.tensor_name(f), t)))
+        all.flat_map(|(site, pair)| pair.tensors().map(move |(f, t)| (f.tensor_name(site), t)))
             .collect()
     }
 
@@ -179,7 +192,7 @@ impl Adapter {
     /// The first thing that does not fit, with what was found and what the model needs.
     pub fn check(&self, model: &ModelConfig) -> Result<(), LoraError> {
         for (site, pair) in self.pairs() {
-            let (out, inputs) = site.projection.dims(model);
+            let (out, inputs) = site.dims(model);
             let rank = self.shapes.get(&site).map_or(self.config.r, |s| s.rank);
             for (factor, tensor) in pair.tensors() {
                 let shape = match factor {
@@ -189,7 +202,7 @@ impl Adapter {
                 };
                 if tensor.dims() != shape {
                     return Err(LoraError::Shape {
-                        name: site.tensor_name(factor),
+                        name: factor.tensor_name(site),
                         found: tensor.dims().to_vec(),
                         expected: shape.to_vec(),
                         from: "the model's config: this adapter belongs to another model",
@@ -212,7 +225,7 @@ impl Adapter {
 fn expected_shape(config: &LoraConfig, site: Site, factor: Factor) -> Result<Shape, LoraError> {
     if factor == Factor::Magnitude && !config.use_dora {
         return Err(LoraError::UnexpectedTensor {
-            name: site.tensor_name(factor),
+            name: factor.tensor_name(site),
             why: "it is DoRA's, and the config has no use_dora".into(),
         });
     }
@@ -222,11 +235,11 @@ fn expected_shape(config: &LoraConfig, site: Site, factor: Factor) -> Result<Sha
     let why = if config.target_modules.matches(site)? {
         "exclude_modules or layers_to_transform of the config leave it out".into()
     } else {
-        let (name, targets) = (site.projection.name(), &config.target_modules);
+        let (name, targets) = (site.module().name(), &config.target_modules);
         format!("{name} is not among the config's target_modules ({targets})")
     };
     Err(LoraError::UnexpectedTensor {
-        name: site.tensor_name(factor),
+        name: factor.tensor_name(site),
         why,
     })
 }
@@ -241,7 +254,7 @@ fn check_rank(r: usize, site: Site, factor: Factor, tensor: &Tensor) -> Result<(
         (_, other) => other.iter().take(1).copied().chain([r]).collect(),
     };
     Err(LoraError::Shape {
-        name: site.tensor_name(factor),
+        name: factor.tensor_name(site),
         found: tensor.dims().to_vec(),
         expected,
         from: "r and rank_pattern in the adapter's config",

@@ -6,10 +6,10 @@ use crate::adapter::{Adapter, Pair};
 use crate::config::LoraConfig;
 use crate::delta::same_module;
 use crate::error::LoraError;
-use crate::names::Site;
 use crate::portable::{check_finite, plain, scaled};
 use crate::target::TargetModules;
 use candle_core::Tensor;
+use smollm_model::Site;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How updates are combined: PEFT's `combination_type`.

@@ -9,10 +9,10 @@
 use crate::error::LoraError;
 use crate::features::refuse_features;
 use crate::modules::{Modules, Overrides};
-use crate::names::Site;
 use crate::target::TargetModules;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use smollm_model::Site;
 
 /// The name of the config file in an adapter's folder.
 pub const CONFIG_FILE: &str = "adapter_config.json";
@@ -43,11 +43,12 @@ pub struct LoraConfig {
     pub lora_alpha: f64,
     /// Probability of dropping an input feature of A while training.
     pub lora_dropout: f64,
-    /// The projections that carry an adapter.
+    /// The modules that carry an adapter.
     pub target_modules: TargetModules,
     /// Of those, the ones that do not.
     pub exclude_modules: Option<Modules>,
-    /// The layers that carry an adapter; all of them where this is not given.
+    /// The layers that carry an adapter; all of them where this is not given. Embedding and head are in none, so that
+    /// either has an adapter only where this is not given.
     pub layers_to_transform: Option<Vec<usize>>,
     /// Other ranks for some modules.
     pub rank_pattern: Overrides<usize>,
@@ -145,10 +146,11 @@ impl LoraConfig {
     /// Rank and scale at a site, or nothing where the config puts no adapter.
     ///
     /// # Errors
-    /// A regular expression takes too long.
+    /// A regular expression takes too long; `use_dora` beside the embedding, which this crate has no magnitudes for.
     pub fn at(&self, site: Site) -> Result<Option<Shape>, LoraError> {
         let layers = self.layers_to_transform.as_ref();
-        if layers.is_some_and(|layers| !layers.contains(&site.layer)) {
+        let chosen = |layers: &Vec<usize>| site.layer().is_some_and(|l| layers.contains(&l));
+        if layers.is_some_and(|layers| !chosen(layers)) {
             return Ok(None);
         }
         if let Some(excluded) = &self.exclude_modules
@@ -158,6 +160,13 @@ impl LoraConfig {
         }
         if !self.target_modules.matches(site)? {
             return Ok(None);
+        }
+        if self.use_dora && site == Site::Embedding {
+            return Err(LoraError::Field {
+                field: "use_dora",
+                found: "true".into(),
+                expected: "false beside an adapter of embed_tokens; leave embed_tokens out of target_modules, or train without DoRA",
+            });
         }
         let path = site.path();
         let rank = self
@@ -169,17 +178,14 @@ impl LoraConfig {
         Ok(Some(Shape { rank, scale }))
     }
 
-    /// All sites of so many layers, in a fixed order (layer, then projection), with their shapes.
+    /// All sites of a model of so many layers, in the order of the forward pass, with their shapes.
     ///
     /// # Errors
     /// There is none, or a regular expression takes too long.
     pub fn sites(&self, layers: usize) -> Result<Vec<(Site, Shape)>, LoraError> {
         let mut sites = Vec::new();
-        for layer in 0..layers {
-            for projection in smollm_model::Projection::ALL {
-                let site = Site::new(layer, projection);
-                sites.extend(self.at(site)?.map(|shape| (site, shape)));
-            }
+        for site in Site::all(layers) {
+            sites.extend(self.at(site)?.map(|shape| (site, shape)));
         }
         if sites.is_empty() {
             return Err(LoraError::NoSite {

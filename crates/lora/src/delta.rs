@@ -7,8 +7,9 @@
 
 use crate::adapter::{Adapter, Pair};
 use crate::error::LoraError;
-use crate::names::{Factor, Site};
+use crate::names::Factor;
 use candle_core::{DType, Tensor};
+use smollm_model::Site;
 
 impl Adapter {
     /// The Frobenius norm of a site's update; 0 where there is none. Computed in f64.
@@ -65,7 +66,7 @@ pub(crate) fn same_module(site: Site, ours: &Pair, theirs: &Pair) -> Result<(), 
             let mut expected = theirs.dims().to_vec();
             expected[side] = ours.dims()[side];
             return Err(LoraError::Shape {
-                name: site.tensor_name(factor),
+                name: factor.tensor_name(site),
                 found: theirs.dims().to_vec(),
                 expected,
                 from: "the other adapter: the two belong to different models",

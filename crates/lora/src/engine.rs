@@ -1,15 +1,15 @@
 //! What computes a micro-batch: the differentiable model, or packed weights with a backward pass of their own.
 
 use crate::error::TrainError;
-use crate::names::{Factor, Site};
+use crate::names::Factor;
 use crate::sample::Packed;
 use crate::trainable::{Trainable, without_graph};
 use crate::workload::Load;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use smollm_model::{
-    Checkpointing, Llama, Mode, ModelConfig, SiteGradients, SiteShape, TrainingBatch, TrainingCost,
-    TrainingLlama, TrainingOptions, TrainingSite,
+    Checkpointing, Llama, Mode, ModelConfig, Site, SiteGradients, SiteShape, TrainingBatch,
+    TrainingCost, TrainingLlama, TrainingOptions, TrainingSite,
 };
 
 /// What [`train()`](crate::train()) runs on. Both give the same numbers, to rounding.
@@ -137,10 +137,10 @@ impl<'a> Matrices<'a> {
         let vars = trainable.vars();
         let mut sites = Vec::new();
         for (name, a) in vars {
-            let Some((site, Factor::A)) = Site::parse(name) else {
+            let Some((site, Factor::A)) = Factor::parse(name) else {
                 continue;
             };
-            let other = |factor| vars.get(&site.tensor_name(factor));
+            let other = |factor: Factor| vars.get(&factor.tensor_name(site));
             let Some(b) = other(Factor::B) else {
                 continue;
             };
@@ -163,8 +163,7 @@ impl<'a> Matrices<'a> {
         let mut sites = Vec::with_capacity(self.sites.len());
         for at in &self.sites {
             sites.push(TrainingSite {
-                layer: at.site.layer,
-                projection: at.site.projection,
+                site: at.site,
                 rank: at.rank,
                 scale: at.scale,
                 dropout: self.dropout,

@@ -67,10 +67,10 @@ pub enum LoraError {
         /// What it must be.
         expected: &'static str,
     },
-    /// A name that is none of the seven projections.
+    /// A name that no module has.
     #[error(
         "unknown target module `{name}`; known: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, \
-         or all-linear for all of them, or the end of a module's path, or a regular expression for whole paths"
+         embed_tokens, lm_head, or all-linear for the first seven, or the end of a module's path, or a regular expression for whole paths"
     )]
     Target {
         /// The name.
@@ -195,6 +195,28 @@ pub enum LoraError {
     Dora {
         /// What was asked for.
         action: &'static str,
+    },
+    /// What has no place for adapters of the embedding or the head.
+    #[error(
+        "an adapter of {module} cannot be {action}; merge it into the base instead (`export --format safetensors` or \
+         `gguf`), or leave {module} out of target_modules"
+    )]
+    Vocabulary {
+        /// `embed_tokens` or `lm_head`.
+        module: &'static str,
+        /// What was asked for.
+        action: &'static str,
+    },
+    /// A matrix of the base that was saved beside the adapter is not the base's.
+    #[error(
+        "`{name}`, the base's own matrix as it was saved beside the adapter, is not this base's: {reason}; the adapter \
+         was trained beside other weights, name that base, or train it anew beside this one"
+    )]
+    SavedBase {
+        /// The tensor.
+        name: String,
+        /// How far off it is.
+        reason: String,
     },
     /// An operation on tensors failed.
     #[error("tensor operation failed: {0}")]

@@ -3,14 +3,14 @@
 use crate::adapter::Adapter;
 use crate::config::{CONFIG_FILE, LoraConfig};
 use crate::error::LoraError;
-use crate::names::Site;
+use crate::names::{Factor, saved_base};
 use atomic_write_file::AtomicWriteFile;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::Serialize;
 use smollm_model::check_safetensors;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,8 @@ impl Adapter {
     /// Reads an adapter that PEFT or we wrote.
     ///
     /// Strict: exactly the tensors that the config promises, with its rank. F32, F16 and BF16 are
-    /// read, and become f32. Whether it fits a model is [`Adapter::check`]'s question.
+    /// read, and become f32. Whether it fits a model is [`Adapter::check`]'s question, and whether the base's own
+    /// matrices, which PEFT saves beside adapters of them, are a base's is that of [`Adapter::check_base`].
     ///
     /// # Errors
     /// A missing or damaged file, an unsupported config, a missing, unexpected or mis-shaped tensor.
@@ -59,17 +60,25 @@ impl Adapter {
             source,
         })?;
         let mut tensors = Vec::with_capacity(file.len());
+        let mut saved = BTreeMap::new();
         for (name, view) in sorted(&file) {
-            let place = Site::parse(name).ok_or_else(|| LoraError::UnexpectedTensor {
+            if let Some(site) = saved_base(name) {
+                let tensor = read_tensor(name, &view).map_err(|e| e.in_file(&path))?;
+                saved.insert(site, tensor);
+                continue;
+            }
+            let place = Factor::parse(name).ok_or_else(|| LoraError::UnexpectedTensor {
                 name: name.into(),
-                why:
-                    "not a tensor of LoRA or DoRA for one of the seven projections of a Llama layer"
-                        .into(),
+                why: "not a tensor of LoRA or DoRA for one of the seven projections of a Llama layer, the embedding \
+                      or the head"
+                    .into(),
             });
             let tensor = place.and_then(|place| Ok((place, read_tensor(name, &view)?)));
             tensors.push(tensor.map_err(|e| e.in_file(&path))?);
         }
-        Self::from_tensors(config, tensors).map_err(|e| e.in_file(&path))
+        let adapter =
+            Self::from_tensors(config, tensors).and_then(|adapter| adapter.keeping(saved));
+        adapter.map_err(|e| e.in_file(&path))
     }
 
     /// Writes the adapter as PEFT does, in F32; the same adapter always gives the same bytes.

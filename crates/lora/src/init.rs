@@ -12,12 +12,12 @@ use crate::adapter::{Adapter, Pair};
 use crate::config::{LoraConfig, Shape};
 use crate::error::LoraError;
 use crate::matrix::tensor;
-use crate::names::{Factor, Site};
+use crate::names::Factor;
 use crate::rng::Key;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use smollm_model::ops::row_norms;
-use smollm_model::{Checkpoint, ModelConfig};
+use smollm_model::{Checkpoint, ModelConfig, Site};
 use std::fmt;
 use std::str::FromStr;
 
@@ -34,7 +34,8 @@ use std::str::FromStr;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InitLoraWeights {
-    /// `true`: A uniform in `±1/sqrt(in)` (`kaiming_uniform_(a = sqrt 5)`), B zero.
+    /// `true`: A uniform in `±1/sqrt(in)` (`kaiming_uniform_(a = sqrt 5)`), B zero. For the embedding, whatever is chosen
+    /// for the others: A zero, B normal.
     #[default]
     Default,
     /// `gaussian`: A normal with standard deviation `1/r`, B zero.
@@ -69,15 +70,23 @@ impl InitLoraWeights {
             });
         }
         for (site, Shape { rank, scale }) in config.sites(model.num_hidden_layers)? {
-            let (out, inputs) = site.projection.dims(model);
+            if self.changes_base() && site.layer().is_none() {
+                return Err(LoraError::Field {
+                    field: "init_lora_weights",
+                    found: self.to_string(),
+                    expected: "true, gaussian or orthogonal beside an adapter of embed_tokens or lm_head, which share one table; \
+                               leave the two out of target_modules, or start the usual way",
+                });
+            }
+            let (out, inputs) = site.dims(model);
             let most = out.min(inputs);
             if self.changes_base() && rank > most {
                 return Err(LoraError::Decompose {
-                    name: site.projection.tensor_name(site.layer),
+                    name: site.weight_name(),
                     reason: format!("it has rank {most} at the most, the adapter {rank}"),
                 });
             }
-            if self == Self::Orthogonal && !rank.is_multiple_of(2) {
+            if self == Self::Orthogonal && site != Site::Embedding && !rank.is_multiple_of(2) {
                 return Err(LoraError::Field {
                     field: "r",
                     found: rank.to_string(),
@@ -140,10 +149,10 @@ impl FromStr for InitLoraWeights {
 }
 
 impl Adapter {
-    /// A new adapter that changes nothing yet: A uniform in `±1/sqrt(in)`, B zero.
+    /// A new adapter that changes nothing yet: A uniform in `±1/sqrt(in)`, B zero; for the embedding A zero, B normal.
     ///
-    /// PEFT's default: `kaiming_uniform_(a = sqrt 5)`, whose bound is `1/sqrt(fan_in)`. Each tensor's
-    /// values depend on the seed and its own name alone.
+    /// PEFT's default: `kaiming_uniform_(a = sqrt 5)`, whose bound is `1/sqrt(fan_in)`, and for the embedding what
+    /// `nn.Embedding` starts with. Each tensor's values depend on the seed and its own name alone.
     ///
     /// # Errors
     /// A config that makes no sense, or one with `use_dora`: magnitudes follow from weights, see
@@ -157,7 +166,10 @@ impl Adapter {
             });
         }
         let config = config.checked()?;
-        Self::each(model, &config, |place| draw::kaiming(place, seed))
+        Self::each(model, &config, |place| match place.site {
+            Site::Embedding => draw::embedding(place, seed),
+            _ => draw::kaiming(place, seed),
+        })
     }
 
     /// A new adapter that starts as `init` says. Where `init` [changes the base](InitLoraWeights::changes_base), it is
@@ -180,6 +192,7 @@ impl Adapter {
         init.check(base.config(), &config)?;
         Self::each(base.config(), &config, |place| {
             let pair = match init {
+                _ if place.site == Site::Embedding => draw::embedding(place, seed),
                 InitLoraWeights::Default => draw::kaiming(place, seed),
                 InitLoraWeights::Gaussian => draw::gaussian(place, seed),
                 InitLoraWeights::Orthogonal => draw::orthogonal(place, seed),
@@ -203,7 +216,7 @@ impl Adapter {
     ) -> Result<Self, LoraError> {
         let sites = config.sites(model.num_hidden_layers)?;
         let made = |(site, shape): (Site, Shape)| {
-            let (out, inputs) = site.projection.dims(model);
+            let (out, inputs) = site.dims(model);
             let place = Place {
                 site,
                 shape,
@@ -229,17 +242,17 @@ struct Place {
 impl Place {
     /// Addresses the numbers of a factor.
     fn key(&self, factor: Factor, seed: u64) -> Key {
-        Key::new(seed).name(&self.site.tensor_name(factor))
+        Key::new(seed).name(&factor.tensor_name(self.site))
     }
 
     /// The name of the weight.
-    fn weight(&self) -> String {
-        self.site.projection.tensor_name(self.site.layer)
+    fn weight(&self, base: &Checkpoint) -> String {
+        base.weight_of(self.site).weight_name()
     }
 
     /// Norms of the weight's rows, `[out]`.
     fn magnitude(&self, base: &Checkpoint, dtype: DType) -> Result<Tensor, LoraError> {
-        let weight = base.tensor(&self.weight(), &[self.out, self.inputs], dtype)?;
+        let weight = base.tensor(&self.weight(base), &[self.out, self.inputs], dtype)?;
         Ok(row_norms(&weight)?)
     }
 

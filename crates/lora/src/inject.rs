@@ -2,15 +2,14 @@
 
 use crate::adapter::{Adapter, Pair};
 use crate::error::LoraError;
-use crate::names::Site;
 use candle_core::{DType, Device, Tensor};
-use smollm_model::{Llama, LowRank, Projection};
+use smollm_model::{Llama, LowRank, Site};
 
 impl Adapter {
     /// The updates of all sites, without dropout, in a fixed order.
-    pub fn updates(&self) -> impl Iterator<Item = (usize, Projection, LowRank)> {
+    pub fn updates(&self) -> impl Iterator<Item = (Site, LowRank)> {
         self.pairs()
-            .map(|(site, pair)| (site.layer, site.projection, self.update(site, pair)))
+            .map(|(site, pair)| (site, self.update(site, pair)))
     }
 
     fn update(&self, site: Site, pair: &Pair) -> LowRank {
@@ -34,15 +33,15 @@ impl Adapter {
         self.check(model.config())?;
         detach(model);
         for (site, pair) in self.pairs() {
-            let linear = model.linear_mut(site.layer, site.projection);
-            let update = self.update(site, pair);
-            linear.low_rank = Some(on(update, linear.weight.device())?);
+            let update = on(self.update(site, pair), model.device())?;
+            *model.low_rank_mut(site) = Some(update);
         }
         Ok(())
     }
 
     /// Adds the adapter into the weights: `W + scale * B A`, formed in f32, stored as W was. With
-    /// `use_dora` its rows then get their magnitudes.
+    /// `use_dora` its rows then get their magnitudes. Where one table is embedding and head and either has an adapter,
+    /// the two are tied no longer.
     ///
     /// What comes back holds the weights as they were, so that [`Merged::undo`] is exact; drop it
     /// to free them.
@@ -53,19 +52,22 @@ impl Adapter {
         self.check(model.config())?;
         let mut merged = Vec::new();
         for (site, pair) in self.pairs() {
-            let weight = &model.linear(site.layer, site.projection).weight;
+            let weight = &model.at(site).weight;
             let update = on(self.update(site, pair), weight.device())?;
-            let change = (update.b.matmul(&update.a)? * update.scale)?;
+            let product = update.b.matmul(&update.a)?;
+            let product = match site {
+                // Its rows are tokens, which the update has as columns.
+                Site::Embedding => product.t()?.contiguous()?,
+                _ => product,
+            };
+            let change = (product * update.scale)?;
             let mut sum = (weight.to_dtype(DType::F32)? + change)?;
             if let Some(scales) = update.output_scales(weight)? {
                 sum = sum.broadcast_mul(&scales.unsqueeze(1)?)?;
             }
             merged.push((site, sum.to_dtype(weight.dtype())?));
         }
-        let swap = |(site, sum): (Site, Tensor)| {
-            let linear = model.linear_mut(site.layer, site.projection);
-            (site, std::mem::replace(&mut linear.weight, sum))
-        };
+        let swap = |(site, sum): (Site, Tensor)| (site, model.replace_weight(site, sum));
         Ok(Merged(merged.into_iter().map(swap).collect()))
     }
 }
@@ -89,16 +91,14 @@ impl Merged {
     /// Puts the weights back, bit for bit.
     pub fn undo(self, model: &mut Llama) {
         for (site, weight) in self.0 {
-            model.linear_mut(site.layer, site.projection).weight = weight;
+            model.replace_weight(site, weight);
         }
     }
 }
 
 /// Takes any adapter out of a model.
 pub fn detach(model: &mut Llama) {
-    for layer in 0..model.config().num_hidden_layers {
-        for projection in Projection::ALL {
-            model.linear_mut(layer, projection).low_rank = None;
-        }
+    for site in Site::all(model.config().num_hidden_layers) {
+        *model.low_rank_mut(site) = None;
     }
 }

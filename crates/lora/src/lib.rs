@@ -79,6 +79,7 @@ mod record;
 mod residual;
 mod rng;
 mod sample;
+mod saved_base;
 mod schedule;
 mod settings;
 mod state;
@@ -101,7 +102,7 @@ pub use init::InitLoraWeights;
 pub use inject::{Merged, detach};
 pub use mlx::MLX_WEIGHTS_FILE;
 pub use modules::{Modules, Overrides};
-pub use names::{Factor, Site};
+pub use names::Factor;
 pub use optim::{
     AdafactorConfig, AdamWConfig, Buffer, LionConfig, Moments, MuonConfig, Optim, Optimizer,
     SgdConfig,
@@ -113,6 +114,7 @@ pub use schedule::{LearningRate, Schedule};
 pub use settings::{OnNan, TrainConfig};
 /// The model that an adapter changes.
 pub use smollm_model;
+pub use smollm_model::Site;
 pub use state::{Best, Progress, Snapshot, TrainState};
 pub use target::TargetModules;
 pub use train::{planned_steps, train, train_from};

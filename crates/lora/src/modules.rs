@@ -5,9 +5,9 @@
 //! `model.layers.3.self_attn.q_proj`.
 
 use crate::error::LoraError;
-use crate::names::Site;
 use fancy_regex::Regex;
 use serde_json::Value;
+use smollm_model::Site;
 use std::fmt;
 
 /// A regular expression with Python's features (look-around, back-references), by its text.

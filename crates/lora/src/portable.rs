@@ -9,10 +9,9 @@ use crate::adapter::{Adapter, Pair};
 use crate::config::LoraConfig;
 use crate::error::LoraError;
 use crate::modules::Overrides;
-use crate::names::Site;
 use crate::target::TargetModules;
 use candle_core::{DType, Tensor};
-use smollm_model::Projection;
+use smollm_model::{Module, Site};
 use std::collections::BTreeMap;
 
 impl Adapter {
@@ -100,7 +99,7 @@ pub(crate) fn check_finite(site: Site, pair: &Pair) -> Result<(), LoraError> {
         let values = tensor.flatten_all()?.to_vec1::<f32>()?;
         if let Some(bad) = values.into_iter().find(|value| !value.is_finite()) {
             return Err(LoraError::NotFinite {
-                name: site.tensor_name(factor),
+                name: factor.tensor_name(site),
                 found: bad,
             });
         }
@@ -121,12 +120,13 @@ fn rank_of(pair: &Pair) -> usize {
     pair.a.dims().first().copied().unwrap_or(0)
 }
 
-/// Names of projections where every layer has the same ones; else every module by its path.
+/// Names of modules where every layer has the same ones; else every module by its path.
 fn targets(sites: &[Site], layers: usize) -> Result<TargetModules, LoraError> {
-    let used = |p: &Projection| sites.iter().any(|site| site.projection == *p);
-    let used: Vec<_> = Projection::ALL.into_iter().filter(used).collect();
-    if sites.len() == used.len() * layers {
-        return TargetModules::from_names(used.iter().map(|p| p.name()));
+    let used = |m: &Module| sites.iter().any(|site| site.module() == *m);
+    let used: Vec<_> = Module::ALL.into_iter().filter(used).collect();
+    let promised = Site::all(layers).filter(|site| used.contains(&site.module()));
+    if sites.len() == promised.count() {
+        return TargetModules::from_names(used.iter().map(|m| m.name()));
     }
     let paths: Vec<String> = sites.iter().map(|site| site.path()).collect();
     TargetModules::from_names(paths.iter().map(String::as_str))

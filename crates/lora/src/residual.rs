@@ -22,7 +22,7 @@ use crate::config::LoraConfig;
 use crate::error::LoraError;
 use crate::modules::Overrides;
 use candle_core::Tensor;
-use smollm_model::Checkpoint;
+use smollm_model::{Checkpoint, Site};
 use std::collections::BTreeMap;
 
 /// The factors `A₀`, `B₀` that a run starts from and that its base lacks.
@@ -48,7 +48,12 @@ impl Residual {
     /// The factors do not fit the model.
     pub fn take_out_of(&self, base: &mut Checkpoint) -> Result<(), LoraError> {
         self.start.check(base.config())?;
-        for (layer, projection, update) in self.start.updates() {
+        for (site, update) in self.start.updates() {
+            let Site::Block { layer, projection } = site else {
+                return Err(LoraError::Residual {
+                    reason: format!("{} keeps its whole weight", site.path()),
+                });
+            };
             base.subtract(layer, projection, &update)?;
         }
         Ok(())

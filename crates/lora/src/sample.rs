@@ -125,6 +125,6 @@ impl Packed {
     /// The SUM of the negative log-likelihoods of the supervised tokens, a scalar.
     pub(crate) fn nll(&self, model: &Llama, mode: Mode) -> Result<Tensor, TrainError> {
         let hidden = model.hidden(&self.ragged, mode)?;
-        Ok(model.nll(&hidden, &self.places, &self.targets)?)
+        Ok(model.nll(&hidden, (&self.places, &self.targets), mode)?)
     }
 }

@@ -3,10 +3,11 @@
 use chat_prompt::Batching;
 
 use crate::error::TrainError;
-use crate::names::{Factor, Site};
+use crate::names::Factor;
 use crate::optim::Optim;
 use crate::sample::Sample;
 use crate::schedule::{LearningRate, Schedule};
+use smollm_model::Site;
 
 /// How to train. The defaults are the original's.
 #[derive(Clone, Debug)]
@@ -31,6 +32,9 @@ pub struct TrainConfig {
     pub decay_steps: Option<usize>,
     /// LoRA+ (Hayou et al. 2024): B learns with so many times the rate of A.
     pub loraplus_lr_ratio: Option<f64>,
+    /// With LoRA+, the peak of the learning rate of both factors of the embedding's adapter; 1e-6, which is PEFT's, if not
+    /// given.
+    pub loraplus_lr_embedding: Option<f64>,
     /// NEFTune (Jain et al. 2023): while training, noise of this size is added to the embeddings, uniform in
     /// `±alpha / sqrt(tokens of the row * columns)`.
     pub neftune_noise_alpha: Option<f64>,
@@ -79,6 +83,9 @@ pub enum OnNan {
     },
 }
 
+/// `loraplus_lr_embedding` of PEFT's `create_loraplus_optimizer`.
+const LR_EMBEDDING: f64 = 1e-6;
+
 /// Whether the best value of a measure is the largest: transformers' rule.
 pub(crate) fn greater_is_better(metric: &str) -> bool {
     !metric.ends_with("loss")
@@ -97,6 +104,7 @@ impl Default for TrainConfig {
             warmup_steps: None,
             decay_steps: None,
             loraplus_lr_ratio: None,
+            loraplus_lr_embedding: None,
             neftune_noise_alpha: None,
             optim: Optim::default(),
             weight_decay: 0.0,
@@ -124,11 +132,17 @@ impl TrainConfig {
             .decaying(self.decay_steps)
     }
 
-    /// What multiplies the learning rate of a tensor with one of PEFT's names: LoRA+'s ratio for B, and for nothing else.
+    /// What multiplies the learning rate of a tensor with one of PEFT's names. With LoRA+ that is its ratio for B, and for
+    /// both factors of the embedding what makes [`TrainConfig::loraplus_lr_embedding`] of the peak.
     pub fn rate_factor(&self, name: &str) -> f64 {
-        let is_b = || matches!(Site::parse(name), Some((_, Factor::B)));
-        let ratio = self.loraplus_lr_ratio.filter(|_| is_b());
-        ratio.unwrap_or(1.0)
+        match (self.loraplus_lr_ratio, Factor::parse(name)) {
+            // A run with no rate has none here either.
+            (Some(_), Some((Site::Embedding, _))) if self.learning_rate > 0.0 => {
+                self.loraplus_lr_embedding.unwrap_or(LR_EMBEDDING) / self.learning_rate
+            }
+            (Some(ratio), Some((_, Factor::B))) => ratio,
+            _ => 1.0,
+        }
     }
 
     /// The full name of the measure by which an evaluation is the best.
@@ -168,7 +182,7 @@ impl TrainConfig {
     /// The first setting that makes no sense.
     pub fn check(&self) -> Result<(), TrainError> {
         let positive = "a positive integer";
-        let settings: [(&'static str, f64, bool, &'static str); 14] = [
+        let settings: [(&'static str, f64, bool, &'static str); 15] = [
             (
                 "epochs",
                 self.epochs,
@@ -204,7 +218,18 @@ impl TrainConfig {
                 self.neftune_noise_alpha.unwrap_or(0.0),
             ),
             not_negative("LoRA+ ratio", self.loraplus_lr_ratio.unwrap_or(1.0)),
+            not_negative(
+                "LoRA+ rate of the embedding",
+                self.loraplus_lr_embedding.unwrap_or(LR_EMBEDDING),
+            ),
         ];
+        if let (None, Some(rate)) = (self.loraplus_lr_ratio, self.loraplus_lr_embedding) {
+            return Err(TrainError::Setting {
+                name: "LoRA+ rate of the embedding",
+                found: format!("{rate} without a LoRA+ ratio"),
+                expected: "a ratio beside it (1 leaves B's rate as it is)",
+            });
+        }
         if let Some(decay) = self.ema_decay.filter(|d| !(0.0..1.0).contains(d)) {
             return Err(TrainError::Setting {
                 name: "EMA decay",

@@ -1,20 +1,19 @@
-//! Which projections carry an adapter.
+//! Which modules carry an adapter.
 
 use crate::error::LoraError;
 use crate::modules::{Pattern, ends_in, looks_like_a_regex};
-use crate::names::Site;
 use serde_json::Value;
-use smollm_model::Projection;
+use smollm_model::{Module, Projection, Site};
 use std::fmt;
 use std::str::FromStr;
 
 const FIELD: &str = "target_modules";
 
-/// PEFT's `target_modules`: projections by name, modules by the end of their path, or a regular
-/// expression that must match a module's whole path.
+/// PEFT's `target_modules`: modules by name, by the end of their path, or a regular expression that must match a
+/// module's whole path.
 ///
-/// Written as names separated by commas, as `all-linear` for all seven projections (PEFT's
-/// `all-linear` means the same: every linear layer but the output head), or as the expression.
+/// Written as names separated by commas (the seven projections, `embed_tokens` and `lm_head`), as `all-linear` for all
+/// seven projections (PEFT's `all-linear` means the same: every linear layer but the output head), or as the expression.
 ///
 /// ```
 /// use lora::{Site, TargetModules};
@@ -32,8 +31,8 @@ pub struct TargetModules(Kind);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
-    /// Non-empty, in the order of [`Projection::ALL`].
-    Projections(Vec<Projection>),
+    /// Non-empty, in the order of [`Module::ALL`].
+    Modules(Vec<Module>),
     /// Non-empty; each is the end of some module's path.
     Endings(Vec<String>),
     Whole(Pattern),
@@ -42,13 +41,13 @@ enum Kind {
 impl TargetModules {
     /// All seven projections.
     pub fn all_linear() -> Self {
-        Self(Kind::Projections(Projection::ALL.to_vec()))
+        Self(Kind::Modules(Projection::ALL.map(Module::Linear).to_vec()))
     }
 
     /// The four projections of attention.
     pub fn attention() -> Self {
         let all = [Projection::Q, Projection::K, Projection::V, Projection::O];
-        Self(Kind::Projections(all.to_vec()))
+        Self(Kind::Modules(all.map(Module::Linear).to_vec()))
     }
 
     /// Modules by name, or by the end of their path.
@@ -64,10 +63,10 @@ impl TargetModules {
         if let Some(name) = names.iter().find(|name| !may_be_an_ending(name)) {
             return Err(unknown(name));
         }
-        let named = |p: &Projection| names.contains(&p.name());
-        if names.iter().all(|n| Projection::from_name(n).is_some()) {
-            let chosen = Projection::ALL.into_iter().filter(named);
-            return Ok(Self(Kind::Projections(chosen.collect())));
+        let named = |module: &Module| names.contains(&module.name());
+        if names.iter().all(|n| Module::from_name(n).is_some()) {
+            let chosen = Module::ALL.into_iter().filter(named);
+            return Ok(Self(Kind::Modules(chosen.collect())));
         }
         let names = names.into_iter().map(str::to_owned);
         Ok(Self(Kind::Endings(names.collect())))
@@ -87,7 +86,7 @@ impl TargetModules {
     /// The regular expression takes too long on this path.
     pub fn matches(&self, site: Site) -> Result<bool, LoraError> {
         match &self.0 {
-            Kind::Projections(all) => Ok(all.contains(&site.projection)),
+            Kind::Modules(all) => Ok(all.contains(&site.module())),
             Kind::Endings(names) => {
                 let path = site.path();
                 Ok(names.iter().any(|name| ends_in(&path, name)))
@@ -124,18 +123,18 @@ impl TargetModules {
 
     pub(crate) fn to_json(&self) -> Value {
         match &self.0 {
-            Kind::Projections(all) => all.iter().map(|p| Value::from(p.name())).collect(),
+            Kind::Modules(all) => all.iter().map(|m| Value::from(m.name())).collect(),
             Kind::Endings(names) => names.iter().map(|n| Value::from(n.as_str())).collect(),
             Kind::Whole(pattern) => Value::from(pattern.text()),
         }
     }
 }
 
-/// Whether some layer has a module whose path ends in this name.
+/// Whether some model has a module whose path ends in this name.
 fn may_be_an_ending(name: &str) -> bool {
     let mut numbers = name.split('.').filter_map(|part| part.parse().ok());
     let layer = numbers.next_back().unwrap_or(0);
-    let mut sites = Projection::ALL.into_iter().map(|p| Site::new(layer, p));
+    let mut sites = Module::ALL.into_iter().map(|module| module.at(layer));
     sites.any(|site| ends_in(&site.path(), name))
 }
 
@@ -154,8 +153,8 @@ impl FromStr for TargetModules {
 impl fmt::Display for TargetModules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Projections(all) => {
-                let names: Vec<_> = all.iter().map(|p| p.name()).collect();
+            Kind::Modules(all) => {
+                let names: Vec<_> = all.iter().map(|m| m.name()).collect();
                 f.write_str(&names.join(","))
             }
             Kind::Endings(names) => f.write_str(&names.join(",")),

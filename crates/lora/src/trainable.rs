@@ -4,10 +4,10 @@ use crate::adapter::Adapter;
 use crate::config::LoraConfig;
 use crate::error::LoraError;
 use crate::inject::detach;
-use crate::names::{Factor, Site};
+use crate::names::Factor;
 use crate::residual::Residual;
 use candle_core::{Device, Tensor, Var};
-use smollm_model::{Llama, LowRank, ModelConfig, Projection, SiteShape};
+use smollm_model::{Llama, LowRank, ModelConfig, Site, SiteShape};
 use std::collections::BTreeMap;
 
 /// The variables of an adapter, attached to a model.
@@ -33,11 +33,11 @@ impl Trainable {
         detach(model);
         let config = &trainable.config;
         for (site, pair) in adapter.pairs() {
-            let var = |factor| {
-                let var = &trainable.vars[&site.tensor_name(factor)];
+            let var = |factor: Factor| {
+                let var = &trainable.vars[&factor.tensor_name(site)];
                 var.as_tensor().clone()
             };
-            model.linear_mut(site.layer, site.projection).low_rank = Some(LowRank {
+            *model.low_rank_mut(site) = Some(LowRank {
                 a: var(Factor::A),
                 b: var(Factor::B),
                 scale: adapter.scale(site),
@@ -64,7 +64,7 @@ impl Trainable {
             for (factor, tensor) in pair.tensors() {
                 // A copy: an update must not reach the adapter that we started from.
                 let var = Var::from_tensor(&tensor.copy()?.to_device(device)?)?;
-                vars.insert(site.tensor_name(factor), var);
+                vars.insert(factor.tensor_name(site), var);
             }
         }
         Ok(Self {
@@ -101,18 +101,17 @@ impl Trainable {
         &self.vars
     }
 
-    /// Projection, rank and dropout of each place.
+    /// Rank and dropout of each place.
     pub(crate) fn shapes(&self) -> impl Iterator<Item = SiteShape> {
         let dropout = self.config.lora_dropout > 0.0;
         self.vars.iter().filter_map(move |(name, a)| {
-            let (site, Factor::A) = Site::parse(name)? else {
+            let (site, Factor::A) = Factor::parse(name)? else {
                 return None;
             };
             Some(SiteShape {
-                layer: site.layer,
-                projection: site.projection,
+                site,
                 rank: a.dims()[0],
-                dropout,
+                dropout: dropout && site != Site::Embedding,
                 magnitude: self.config.use_dora,
             })
         })
@@ -126,7 +125,7 @@ impl Trainable {
     pub fn to_adapter(&self) -> Result<Adapter, LoraError> {
         let tensors = self.vars.iter().filter_map(|(name, var)| {
             let copy = var.as_detached_tensor().copy();
-            Site::parse(name).map(|place| copy.map(|tensor| (place, tensor)))
+            Factor::parse(name).map(|place| copy.map(|tensor| (place, tensor)))
         });
         let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
         let learnt = Adapter::from_tensors(self.config.clone(), tensors)?;
@@ -141,13 +140,11 @@ impl Trainable {
 /// values included, but a forward pass through it records nothing for a backward pass.
 pub(crate) fn without_graph(model: &Llama) -> Llama {
     let mut model = model.clone();
-    for layer in 0..model.config().num_hidden_layers {
-        for projection in Projection::ALL {
-            if let Some(low_rank) = &mut model.linear_mut(layer, projection).low_rank {
-                low_rank.a = low_rank.a.detach();
-                low_rank.b = low_rank.b.detach();
-                low_rank.magnitude = low_rank.magnitude.as_ref().map(Tensor::detach);
-            }
+    for site in Site::all(model.config().num_hidden_layers) {
+        if let Some(low_rank) = model.low_rank_mut(site) {
+            low_rank.a = low_rank.a.detach();
+            low_rank.b = low_rank.b.detach();
+            low_rank.magnitude = low_rank.magnitude.as_ref().map(Tensor::detach);
         }
     }
     model

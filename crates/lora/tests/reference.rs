@@ -137,15 +137,14 @@ fn the_first_gradients_are_pefts() {
     let supervised: usize = rows.iter().map(|r| r.labels.len()).sum();
     let inputs: Vec<&[u32]> = rows.iter().map(|r| r.ids.as_slice()).collect();
     let batch = smollm_model::Ragged::new(&inputs).unwrap();
-    let hidden = model
-        .hidden(&batch, smollm_model::Mode::Train { dropout_seed: 0 })
-        .unwrap();
+    let mode = smollm_model::Mode::Train { dropout_seed: 0 };
+    let hidden = model.hidden(&batch, mode).unwrap();
     let (mut places, mut targets) = (Vec::new(), Vec::new());
     for (row, range) in rows.iter().zip(batch.segments().iter()) {
         places.extend(row.labels.iter().map(|l| (range.start + l - 1) as u32));
         targets.extend(row.labels.iter().map(|&l| row.ids[l]));
     }
-    let nll = model.nll(&hidden, &places, &targets).unwrap();
+    let nll = model.nll(&hidden, (&places, &targets), mode).unwrap();
     let grads = (nll / supervised as f64).unwrap().backward().unwrap();
     assert_eq!(golden.len(), trainable.vars().len());
     // The norm of this step, 0.83, is below the limit of 1: clipping left the gradients alone.

@@ -59,8 +59,9 @@ fn main() -> Result<()> {
     let rows: Vec<u32> = (100..511).collect();
     let targets: Vec<u32> = rows.iter().map(|&row| ids[row as usize + 1]).collect();
     report("LoRA step 512", 512, || {
-        let hidden = model.hidden(&Ragged::new(&[&ids])?, Mode::Train { dropout_seed: 0 })?;
-        model.nll(&hidden, &rows, &targets)?.backward()?;
+        let mode = Mode::Train { dropout_seed: 0 };
+        let hidden = model.hidden(&Ragged::new(&[&ids])?, mode)?;
+        model.nll(&hidden, (&rows, &targets), mode)?.backward()?;
         Ok(())
     })?;
     Ok(())

@@ -20,7 +20,7 @@ use cpu_gemm::{Format, PackedMatrix};
 
 use crate::ops::View;
 use crate::source::ModelFiles;
-use crate::{LowRank, ModelConfig, ModelError, Projection, WeightFormat};
+use crate::{LowRank, ModelConfig, ModelError, Projection, Site, WeightFormat};
 use gguf_weights::GgufWeights;
 use shards::Shards;
 use subtracted::Subtracted;
@@ -105,6 +105,20 @@ impl Checkpoint {
         let update = Subtracted::new(&name, projection.dims(&self.config), update)?;
         self.subtracted.insert(name, update);
         Ok(())
+    }
+
+    /// Whether a tensor is stored in blocks, as approximations of what it was made of.
+    pub fn is_quantised(&self, name: &str) -> bool {
+        let stored = self.packed_format(name, WeightFormat::Stored);
+        !matches!(stored, Format::F32 | Format::Bf16)
+    }
+
+    /// Where the weight of a site is read from: that of a head that is tied to the embedding, from there.
+    pub fn weight_of(&self, site: Site) -> Site {
+        match site {
+            Site::Head if self.config.tie_word_embeddings => Site::Embedding,
+            site => site,
+        }
     }
 
     /// The configuration, with `tie_word_embeddings` as the weights have it.

@@ -56,6 +56,7 @@ mod packed;
 mod ragged;
 mod sampling;
 mod simd;
+mod site;
 mod source;
 mod text_file;
 mod training;
@@ -77,6 +78,7 @@ pub use model::{KvCache, Llama, Mode};
 pub use noise::EmbeddingNoise;
 pub use packed::{KvType, PackedCache, PackedLlama, PackedOptions, WeightFormat};
 pub use ragged::Ragged;
+pub use site::{Module, Site};
 pub use source::{DEFAULT_REVISION, HubOptions, ModelFiles, ModelSource};
 pub use training::{
     BatchShape, Checkpointing, SiteGradients, SiteShape, TrainingBatch, TrainingCost,

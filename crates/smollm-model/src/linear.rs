@@ -1,6 +1,6 @@
-//! A linear layer of the model: a frozen weight and, beside it, an optional low-rank adapter.
+//! A linear layer of the model, or its table of embeddings: a frozen weight and, beside it, an optional low-rank adapter.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use crate::ModelConfig;
 use crate::ops::{self, Dropout};
@@ -95,7 +95,7 @@ pub struct LowRank {
     pub b: Tensor,
     /// `alpha / rank`, or `alpha / √rank` for rsLoRA.
     pub scale: f64,
-    /// Probability of dropping an input feature of the adapter while training.
+    /// Probability of dropping an input feature of the adapter while training; without effect beside the embedding.
     pub dropout: f32,
     /// `m`, `[out]` f32; a `Var`'s tensor when it is trained. None is plain `LoRA`.
     pub magnitude: Option<Tensor>,
@@ -121,7 +121,7 @@ impl LowRank {
 /// `Y = X Wᵀ`, plus a low-rank update where there is one. No bias: the architecture has none.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    /// `[out, in]`, f32 or bf16, frozen.
+    /// `[out, in]`, f32 or bf16, frozen; `[in, out]` for the embedding, whose inputs are tokens.
     pub weight: Tensor,
     /// The adapter.
     pub low_rank: Option<LowRank>,
@@ -140,5 +140,15 @@ impl Linear {
             None => Ok(y),
             Some(scales) => y.broadcast_mul(&scales),
         }
+    }
+
+    /// Rows `ids: [tokens]` of the embedding's table, `[tokens, out]` f32, plus `scale · B A[:, id]` for each.
+    pub(crate) fn look_up(&self, ids: &Tensor) -> Result<Tensor> {
+        let rows = self.weight.index_select(ids, 0)?.to_dtype(DType::F32)?;
+        let Some(update) = &self.low_rank else {
+            return Ok(rows);
+        };
+        let u = update.a.index_select(ids, 1)?.t()?;
+        rows + (u.matmul(&update.b.t()?)? * update.scale)?
     }
 }

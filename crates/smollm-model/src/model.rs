@@ -10,16 +10,16 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::ops::{self, Heads, KeyValues, RopeTable, attend_cached, mix};
-use crate::{Checkpoint, Linear, ModelConfig, ModelError, Projection, Ragged};
+use crate::ops::{self, Heads, KeyValues, LOSS_CHUNK, RopeTable, attend_cached, mix};
+use crate::{Checkpoint, Linear, LowRank, ModelConfig, ModelError, Projection, Ragged, Site};
 
 /// Whether a forward pass trains: dropout acts only then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// No dropout.
     Eval,
-    /// Dropout with masks that follow from this seed, the layer, the projection and the position
-    /// of the element: the same seed gives the same masks.
+    /// Dropout with masks that follow from this seed, the adapter's site and the position of the element: the same seed
+    /// gives the same masks.
     Train {
         /// Names the masks of one forward pass.
         dropout_seed: u64,
@@ -30,10 +30,10 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct Llama {
     config: ModelConfig,
-    embed_tokens: Tensor,
+    embed_tokens: Linear,
     layers: Vec<Block>,
     norm: Tensor,
-    lm_head: Tensor,
+    lm_head: Linear,
     device: Device,
 }
 
@@ -126,12 +126,16 @@ impl Llama {
             })
             .collect::<Result<_, ModelError>>()?;
         let norm = norm("model.norm.weight")?;
+        let plain = |weight| Linear {
+            weight,
+            low_rank: None,
+        };
         Ok(Self {
             config,
-            embed_tokens,
+            embed_tokens: plain(embed_tokens),
             layers,
             norm,
-            lm_head,
+            lm_head: plain(lm_head),
             device: device.clone(),
         })
     }
@@ -148,7 +152,7 @@ impl Llama {
 
     /// How the linear weights are stored.
     pub fn dtype(&self) -> DType {
-        self.embed_tokens.dtype()
+        self.embed_tokens.weight.dtype()
     }
 
     /// A linear layer of block `layer`.
@@ -167,10 +171,49 @@ impl Llama {
         &mut self.layers[layer].linears[projection as usize]
     }
 
+    /// The weight of a site, and its adapter.
+    ///
+    /// # Panics
+    /// If the site's layer is not below `num_hidden_layers`, as indexing does.
+    pub fn at(&self, site: Site) -> &Linear {
+        match site {
+            Site::Embedding => &self.embed_tokens,
+            Site::Block { layer, projection } => self.linear(layer, projection),
+            Site::Head => &self.lm_head,
+        }
+    }
+
+    /// The adapter of a site, to put one there or take it away.
+    ///
+    /// # Panics
+    /// If the site's layer is not below `num_hidden_layers`, as indexing does.
+    pub fn low_rank_mut(&mut self, site: Site) -> &mut Option<LowRank> {
+        &mut self.at_mut(site).low_rank
+    }
+
+    /// Puts another weight at a site, and returns the one that stood there. Where one table is embedding and head, the
+    /// two part here: the configuration then says that they are not tied, until the same table is at both again.
+    ///
+    /// # Panics
+    /// If the site's layer is not below `num_hidden_layers`, as indexing does.
+    pub fn replace_weight(&mut self, site: Site, weight: Tensor) -> Tensor {
+        let before = std::mem::replace(&mut self.at_mut(site).weight, weight);
+        self.config.tie_word_embeddings = self.embed_tokens.weight.id() == self.lm_head.weight.id();
+        before
+    }
+
+    fn at_mut(&mut self, site: Site) -> &mut Linear {
+        match site {
+            Site::Embedding => &mut self.embed_tokens,
+            Site::Block { layer, projection } => self.linear_mut(layer, projection),
+            Site::Head => &mut self.lm_head,
+        }
+    }
+
     /// Every tensor of the model with its Hugging Face name, adapters aside; a tied `lm_head` is left
     /// out, as Hugging Face does.
     pub fn named_weights(&self) -> Vec<(String, &Tensor)> {
-        let mut all = vec![("model.embed_tokens.weight".to_owned(), &self.embed_tokens)];
+        let mut all = vec![(Site::Embedding.weight_name(), &self.embed_tokens.weight)];
         for (i, block) in self.layers.iter().enumerate() {
             let name = |rest: &str| format!("model.layers.{i}.{rest}.weight");
             all.push((name("input_layernorm"), &block.input_layernorm));
@@ -184,7 +227,7 @@ impl Llama {
         }
         all.push(("model.norm.weight".to_owned(), &self.norm));
         if !self.config.tie_word_embeddings {
-            all.push(("lm_head.weight".to_owned(), &self.lm_head));
+            all.push((Site::Head.weight_name(), &self.lm_head.weight));
         }
         all
     }
@@ -223,21 +266,53 @@ impl Llama {
     /// # Errors
     /// If the shape does not fit.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(ops::frozen_linear(hidden, &self.lm_head)?)
+        Ok(self.lm_head.forward(hidden, None)?)
     }
 
     /// Sum of the negative log-likelihoods (nats) of `targets[i]` as the token after row `rows[i]` of
-    /// `hidden: [tokens, hidden]`; a differentiable scalar. See [`ops::cross_entropy`].
+    /// `hidden: [tokens, hidden]`; a differentiable scalar. See [`ops::cross_entropy`]. `mode` is for an adapter of the
+    /// head; beside one, the logits of all rows are kept for the backward pass.
     ///
     /// # Errors
     /// If a row or a target is out of range.
     pub fn nll(
         &self,
         hidden: &Tensor,
-        rows: &[u32],
-        targets: &[u32],
+        (rows, targets): (&[u32], &[u32]),
+        mode: Mode,
     ) -> Result<Tensor, ModelError> {
-        Ok(ops::cross_entropy(hidden, &self.lm_head, rows, targets)?)
+        if self.lm_head.low_rank.is_none() {
+            let weight = &self.lm_head.weight;
+            return Ok(ops::cross_entropy(hidden, weight, rows, targets)?);
+        }
+        if rows.len() != targets.len() {
+            return Err(ModelError::Argument {
+                what: "the number of targets",
+                found: targets.len().to_string(),
+                expected: format!("{}, one for each row", rows.len()),
+            });
+        }
+        let mut total = Tensor::zeros((), DType::F32, &self.device)?;
+        let chunks = rows.chunks(LOSS_CHUNK).zip(targets.chunks(LOSS_CHUNK));
+        for (chunk, (rows, targets)) in chunks.enumerate() {
+            let x = hidden.index_select(&Tensor::new(rows, &self.device)?, 0)?;
+            let key = self.dropout_key(Site::Head, mode);
+            let logits = self
+                .lm_head
+                .forward(&x, key.map(|key| mix(key, chunk as u64)))?;
+            total = (total + ops::nll_of_logits(&logits, targets)?)?;
+        }
+        Ok(total)
+    }
+
+    /// What the masks of a site follow from, while training.
+    fn dropout_key(&self, site: Site, mode: Mode) -> Option<u64> {
+        match mode {
+            Mode::Eval => None,
+            Mode::Train { dropout_seed } => {
+                Some(mix(dropout_seed, site.dropout_number(self.layers.len())))
+            }
+        }
     }
 
     fn run(&self, batch: &Ragged, mode: Mode, mut past: Past) -> Result<Tensor, ModelError> {
@@ -266,15 +341,13 @@ impl Llama {
     /// The embeddings of a batch's tokens with its noise, `[tokens, hidden]` f32.
     fn embed(&self, batch: &Ragged) -> Result<Tensor, ModelError> {
         let ids = Tensor::new(batch.ids(), &self.device)?;
-        let h = self.embed_tokens.index_select(&ids, 0)?;
-        let h = h.to_dtype(DType::F32)?;
+        let h = self.embed_tokens.look_up(&ids)?;
         if !batch.is_noisy() {
             return Ok(h);
         }
-        // The base is frozen: nothing flows back through its embeddings, so these may be new numbers.
-        let mut rows = h.flatten_all()?.to_vec1::<f32>()?;
-        batch.add_noise(0, &mut rows, self.config.hidden_size);
-        Ok(Tensor::from_vec(rows, h.dims(), &self.device)?)
+        let mut noise = vec![0f32; h.elem_count()];
+        batch.add_noise(0, &mut noise, self.config.hidden_size);
+        Ok((&h + Tensor::from_vec(noise, h.dims(), &self.device)?)?)
     }
 
     /// One block on the residual stream `h: [tokens, hidden]`.
@@ -291,13 +364,7 @@ impl Llama {
     ) -> Result<Tensor, ModelError> {
         let eps = self.config.rms_norm_eps;
         let linear = |p: Projection, x: &Tensor| {
-            let key = match mode {
-                Mode::Eval => None,
-                Mode::Train { dropout_seed } => Some(mix(
-                    dropout_seed,
-                    (index * Projection::ALL.len() + p as usize) as u64,
-                )),
-            };
+            let key = self.dropout_key(Site::new(index, p), mode);
             block.linears[p as usize].forward(x, key)
         };
         let n = ops::rms_norm(h, &block.input_layernorm, eps)?;

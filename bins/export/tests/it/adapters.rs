@@ -72,6 +72,90 @@ fn dora_is_merged_or_stays_in_pefts_format() {
     assert!(far < 5e-5, "{far}");
 }
 
+/// The base has one table for embedding and head. A merge makes two of it, whatever it is written as.
+#[test]
+fn adapters_of_embedding_and_head_are_merged_into_two_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    for variant in ["embed", "head", "embed_head"] {
+        let adapter = format!("goldens/lora_variants/{variant}");
+        let expected = logits(&with_adapter(&adapter));
+        let base = logits(&ModelSpec::new(&fixture("tiny-model")));
+        assert!(largest_difference(&expected, &base) > 1e-2);
+        let folder = dir.path().join(format!("{variant}-folder"));
+        convert(&folder, &adapter, &["--format", "safetensors"]);
+        let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(config["tie_word_embeddings"], false, "{variant}");
+        let file = dir.path().join(format!("{variant}-file"));
+        convert(&file, &adapter, &["--format", "gguf", "--outtype", "f32"]);
+        let file = file.join("model-f32.gguf");
+        let tensors = GgufFile::open(&file).unwrap();
+        assert!(tensors.tensor("output.weight").is_some(), "{variant}");
+        for merged in [folder, file] {
+            let found = logits(&ModelSpec::new(&merged.display().to_string()));
+            let far = largest_difference(&found, &expected);
+            assert!(far < 5e-5, "{}: {far}", merged.display());
+        }
+        let native = dir.path().join(format!("{variant}-peft"));
+        convert(&native, &adapter, &["--format", "peft"]);
+        let spec = ModelSpec {
+            adapter_dir: Some(native),
+            ..ModelSpec::new(&fixture("tiny-model"))
+        };
+        assert_eq!(logits(&spec), expected, "{variant}");
+    }
+}
+
+/// llama.cpp looks rows of `lora_a` up, as it does those of the table: `h += alpha / r · B lora_a[id]`. The base has two
+/// tables here: what a merge made of it.
+#[test]
+fn a_gguf_adapter_of_the_embedding_has_a_row_for_each_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let untied = dir.path().join("untied");
+    convert(
+        &untied,
+        "goldens/lora_variants/head",
+        &["--format", "safetensors"],
+    );
+    let (untied, adapter) = (
+        untied.display().to_string(),
+        fixture("goldens/lora_variants/embed"),
+    );
+    let out = dir.path().join("lora");
+    let words = ["--base_model", &untied, "--adapter_dir", &adapter];
+    write(&out, &[&words[..], &["--format", "gguf-adapter"]].concat()).unwrap();
+    let file = GgufFile::open(out.join("adapter-f32.gguf")).unwrap();
+    assert_eq!(file.tensors().len(), 2);
+    let a = read(&file, "token_embd.weight.lora_a");
+    let b = read(&file, "token_embd.weight.lora_b");
+    assert_eq!((a.dims(), b.dims()), (&[1237, 3][..], &[96, 3][..]));
+    let adapter = Adapter::load(fixture("goldens/lora_variants/embed")).unwrap();
+    let (_, pair) = adapter.pairs().next().unwrap();
+    assert_eq!(flat(&a.t().unwrap()), flat(&pair.a));
+    assert_eq!(flat(&b), flat(&pair.b));
+}
+
+#[test]
+fn what_has_no_place_for_embedding_or_head_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        ("head", "gguf-adapter", "lm_head"),
+        ("embed", "gguf-adapter", "embed_tokens"),
+        ("head", "mlx", "lm_head"),
+        ("embed", "mlx", "embed_tokens"),
+    ];
+    for (variant, format, module) in cases {
+        let model = fixture("tiny-model");
+        let adapter = fixture(&format!("goldens/lora_variants/{variant}"));
+        let words = ["--model_name", &model, "--adapter_dir", &adapter];
+        let words = [&words[..], &["--format", format]].concat();
+        let error = write(&dir.path().join("refused"), &words).unwrap_err();
+        assert_eq!(error.exit().code(), 3, "{variant}: {error}");
+        let text = error.to_string();
+        assert!(text.contains(module) && text.contains("merge it"), "{text}");
+    }
+}
+
 #[test]
 fn portable_adapters_are_plain_and_answer_the_same() {
     let dir = tempfile::tempdir().unwrap();
@@ -205,7 +289,7 @@ fn an_mlx_adapter_has_mlx_names_and_transposed_factors() {
                 "{adapter}"
             );
             let keys = config["lora_parameters"]["keys"].as_array().unwrap();
-            assert!(keys.contains(&site.projection.path().into()));
+            assert!(keys.contains(&site.path().split_once("0.").unwrap().1.into()));
         }
     }
 }

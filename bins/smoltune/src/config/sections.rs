@@ -181,6 +181,8 @@ section! {
         decay_steps: Option<usize> = None;
         /// LoRA+: the matrices B learn with so many times the rate of the matrices A
         loraplus_lr_ratio: Option<f64> = None;
+        /// LoRA+: peak of the learning rate of an adapter of `embed_tokens`; 1e-6 if not set
+        loraplus_lr_embedding: Option<f64> = None;
         /// NEFTune: noise of up to this / √(tokens of the row · columns) on the embeddings while training; 5 is usual
         neftune_noise_alpha: Option<f64> = None;
         /// What makes updates of gradients

@@ -120,6 +120,7 @@ lr_schedule = "warmup_stable_decay"
 warmup_steps = 1
 decay_steps = 1
 loraplus_lr_ratio = 4
+loraplus_lr_embedding = 1e-5
 accumulation = 2
 shuffle = false
 lora_r = 4
@@ -153,6 +154,7 @@ margin = 0.1
         ("warmup_steps", 1.into()),
         ("decay_steps", 1.into()),
         ("loraplus_lr_ratio", 4.0.into()),
+        ("loraplus_lr_embedding", 1e-5.into()),
         ("shuffle", false.into()),
         ("rslora", true.into()),
         ("use_dora", true.into()),

@@ -21,7 +21,20 @@ fn wrong_usage_is_2() {
     refused(&["--epochs=-1"], 2, "epochs is -1");
     refused(&["--bs", "0"], 2, "batch size is 0");
     refused(&["--warmup-ratio", "2"], 2, "warm-up ratio is 2");
-    refused(&["--target-modules", "lm_head"], 2, "lm_head");
+    refused(&["--target-modules", "wte"], 2, "wte");
+    let with_embedding = ["--target-modules", "q_proj,embed_tokens"];
+    refused(
+        &[&with_embedding[..], &["--use-dora"]].concat(),
+        2,
+        "leave embed_tokens out",
+    );
+    let pissa = ["--init-lora-weights", "pissa", "--lora-dropout", "0"];
+    refused(&[&with_embedding[..], &pissa].concat(), 2, "lm_head");
+    refused(
+        &["--loraplus-lr-embedding", "1e-5"],
+        2,
+        "without a LoRA+ ratio",
+    );
     refused(&["--lr-schedule", "polynomial"], 2, "polynomial");
     refused(&["--dtype", "f8"], 2, "f8");
     refused(

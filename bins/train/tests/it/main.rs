@@ -12,3 +12,4 @@ mod runs;
 mod support;
 mod tensorboard;
 mod terminal;
+mod vocabulary;

@@ -68,7 +68,7 @@ struct Decomposed {
 
 fn largest(place: Place, matrix: &Mat<f64>) -> Result<Decomposed, LoraError> {
     let svd = matrix.thin_svd().map_err(|_| LoraError::Decompose {
-        name: place.weight(),
+        name: place.site.weight_name(),
         reason: "its singular values do not converge".into(),
     })?;
     let s = svd.S().column_vector();
@@ -91,7 +91,7 @@ fn orthonormal(matrix: &Mat<f64>) -> Mat<f64> {
 
 /// The weight beside which the pair stands, `[out, in]`.
 fn read(place: Place, base: &Checkpoint) -> Result<Mat<f64>, LoraError> {
-    let (name, out, inputs) = (place.weight(), place.out, place.inputs);
+    let (name, out, inputs) = (place.weight(base), place.out, place.inputs);
     let weight = base.tensor(&name, &[out, inputs], DType::F32)?;
     let weight = mat(&weight)?;
     for column in weight.col_iter() {

@@ -14,6 +14,13 @@ pub(super) fn kaiming(place: Place, seed: u64) -> Result<Pair, LoraError> {
     place.with_a((0..count).map(|i| key.uniform(i, bound)).collect())
 }
 
+/// PEFT's start of an embedding: A zero, B normal with deviation 1, as `nn.Embedding` starts.
+pub(super) fn embedding(place: Place, seed: u64) -> Result<Pair, LoraError> {
+    let key = place.key(Factor::B, seed);
+    let rank = place.shape.rank;
+    place.pair(|_, _| 0.0, |i, r| key.normal((i * rank + r) as u64))
+}
+
 /// `normal_(std = 1/r)` for A, B zero.
 pub(super) fn gaussian(place: Place, seed: u64) -> Result<Pair, LoraError> {
     let key = place.key(Factor::A, seed);

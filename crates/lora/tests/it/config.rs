@@ -22,6 +22,8 @@ fn what_we_support_is_read() {
         peft("one_name").unwrap().target_modules.to_string(),
         "q_proj"
     );
+    let with_head = peft("target_modules").unwrap();
+    assert_eq!(with_head.target_modules.to_string(), "q_proj,lm_head");
     assert_eq!(peft("default_init_off").unwrap(), plain);
     assert_eq!(peft("gaussian").unwrap(), plain);
     let bias = peft("bias").unwrap();
@@ -50,8 +52,8 @@ fn what_changes_the_arithmetic_is_refused_by_name() {
         let named = matches!(&error, LoraError::Unsupported { field: f, .. } if f == field);
         assert!(named, "{field}: {error}");
     }
-    let error = peft("target_modules").unwrap_err().to_string();
-    assert!(error.contains("lm_head"), "{error}");
+    let error = "q_proj,wte".parse::<TargetModules>().unwrap_err();
+    assert!(error.to_string().contains("wte"), "{error}");
 }
 
 /// Where a config puts adapters in two layers, as `layer.projection`, with rank and alpha.
@@ -59,8 +61,11 @@ fn places(config: &LoraConfig) -> Vec<String> {
     let sites = config.sites(2).unwrap().into_iter();
     let shown = |(site, shape): (lora::Site, lora::Shape)| {
         let alpha = shape.scale * shape.rank as f64;
-        let name = site.projection.name().trim_end_matches("_proj");
-        format!("{}.{name} {} {alpha}", site.layer, shape.rank)
+        let name = site.module().name().trim_end_matches("_proj");
+        let layer = site
+            .layer()
+            .map_or_else(String::new, |layer| format!("{layer}."));
+        format!("{layer}{name} {} {alpha}", shape.rank)
     };
     sites.map(shown).collect()
 }

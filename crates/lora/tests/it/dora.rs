@@ -39,7 +39,7 @@ fn a_new_adapter_has_the_rows_norms_and_changes_nothing() {
             Adapter::init_as(InitLoraWeights::Default, &checkpoint(), dtype, config(), 3).unwrap();
         let mut model = model(dtype);
         for (site, pair) in adapter.pairs() {
-            let norms = row_norms(&model.linear(site.layer, site.projection).weight).unwrap();
+            let norms = row_norms(&model.at(site).weight).unwrap();
             let magnitude = pair.magnitude.as_ref().unwrap();
             assert_eq!(values(magnitude), values(&norms), "{}", site.path());
         }
@@ -76,8 +76,7 @@ fn packed_gradients(start: &Adapter) -> Vec<(String, Vec<f32>)> {
         .iter()
         .zip(&flat)
         .map(|((site, pair), (a, b, magnitude))| TrainingSite {
-            layer: site.layer,
-            projection: site.projection,
+            site,
             rank: pair.a.dims()[0],
             scale: start.scale(*site),
             dropout: 0.0,
@@ -105,9 +104,9 @@ fn packed_gradients(start: &Adapter) -> Vec<(String, Vec<f32>)> {
     }
     let mut all = Vec::new();
     for ((site, _), sums) in pairs.iter().zip(sums) {
-        all.push((site.tensor_name(Factor::A), sums.a));
-        all.push((site.tensor_name(Factor::B), sums.b));
-        all.push((site.tensor_name(Factor::Magnitude), sums.magnitude));
+        all.push((Factor::A.tensor_name(site), sums.a));
+        all.push((Factor::B.tensor_name(site), sums.b));
+        all.push((Factor::Magnitude.tensor_name(site), sums.magnitude));
     }
     all
 }

@@ -10,9 +10,8 @@ use smollm_model::{Llama, Mode, Ragged};
 pub(crate) fn loss(model: &Llama, rows: &[Sample]) -> Tensor {
     let inputs: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
     let batch = Ragged::new(&inputs).unwrap();
-    let hidden = model
-        .hidden(&batch, Mode::Train { dropout_seed: 0 })
-        .unwrap();
+    let mode = Mode::Train { dropout_seed: 0 };
+    let hidden = model.hidden(&batch, mode).unwrap();
     let (mut places, mut targets) = (Vec::new(), Vec::new());
     for (row, range) in rows.iter().zip(batch.segments().iter()) {
         for &label in &row.labels {
@@ -20,7 +19,7 @@ pub(crate) fn loss(model: &Llama, rows: &[Sample]) -> Tensor {
             targets.push(row.ids[label]);
         }
     }
-    let nll = model.nll(&hidden, &places, &targets).unwrap();
+    let nll = model.nll(&hidden, (&places, &targets), mode).unwrap();
     (nll / targets.len() as f64).unwrap()
 }
 

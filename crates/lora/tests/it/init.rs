@@ -110,8 +110,8 @@ fn left(adapter: &Adapter) -> f64 {
     let base = base();
     let mut squares = 0.0;
     for (site, pair) in adapter.pairs() {
-        let (out, inputs) = site.projection.dims(base.config());
-        let name = site.projection.tensor_name(site.layer);
+        let (out, inputs) = site.dims(base.config());
+        let name = site.weight_name();
         let weight = base.tensor(&name, &[out, inputs], candle_core::DType::F32);
         let update = (pair.b.matmul(&pair.a).unwrap() * adapter.scale(site)).unwrap();
         let rest = values(&(weight.unwrap() - update).unwrap());

@@ -20,3 +20,4 @@ mod skipping;
 mod support;
 mod training;
 mod variants;
+mod vocabulary;

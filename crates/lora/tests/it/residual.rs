@@ -288,8 +288,8 @@ fn a_base_in_bf16_has_its_residual_rounded_once() {
         differentiable(&base, DType::BF16),
     );
     for (site, _) in residual.start().pairs() {
-        let exact = &f32s.linear(site.layer, site.projection).weight;
-        let rounded = &bf16s.linear(site.layer, site.projection).weight;
+        let exact = &f32s.at(site).weight;
+        let rounded = &bf16s.at(site).weight;
         let expected = exact.to_dtype(DType::BF16).unwrap();
         assert_eq!(distance(rounded, &expected), 0.0, "{}", site.path());
     }
@@ -352,6 +352,6 @@ fn training_beside_the_residual_learns_from_the_factors_on() {
     }
     let config: &LoraConfig = plain.config();
     assert_eq!((config.r, config.lora_alpha), (6, 10.0));
-    let name = |factor| plain.pairs().next().unwrap().0.tensor_name(factor);
+    let name = |factor| factor.tensor_name(plain.pairs().next().unwrap().0);
     assert!(plain.tensors().contains_key(&name(Factor::A)));
 }

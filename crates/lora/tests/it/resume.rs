@@ -20,6 +20,7 @@ fn config() -> TrainConfig {
         save_steps: Some(2),
         load_best_model_at_end: true,
         loraplus_lr_ratio: Some(4.0),
+        loraplus_lr_embedding: Some(5e-4),
         ..plain()
     }
 }

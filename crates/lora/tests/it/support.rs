@@ -174,7 +174,7 @@ pub(crate) fn ignore(_: TrainEvent) -> ControlFlow<()> {
 pub(crate) fn names(adapter: &Adapter, factor: Factor) -> Vec<String> {
     adapter
         .pairs()
-        .map(|(site, _)| site.tensor_name(factor))
+        .map(|(site, _)| factor.tensor_name(site))
         .collect()
 }
 

@@ -18,7 +18,7 @@ use super::view::{Weight, cpu_result, f32s};
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// Positions of one chunk: 128 rows of 49,152 logits are 25 MB.
-const CHUNK: usize = 128;
+pub(crate) const CHUNK: usize = 128;
 
 /// Sum of the negative log-likelihoods (nats) of `targets[i]` after row `rows[i]` of
 /// `hidden: [tokens, hidden]`, under the logits `hidden · weightᵀ` with `weight: [vocab, hidden]`.
@@ -55,6 +55,59 @@ pub fn cross_entropy(
         with_gradient: hidden.track_op(),
         gradient: OnceLock::new(),
     })
+}
+
+/// Sum of the negative log-likelihoods (nats) of `targets[i]` under row `i` of `logits: [rows, vocab]`. A scalar f32,
+/// differentiable in the logits: what [`cross_entropy`] cannot be used for, because an adapter stands beside the head.
+///
+/// # Errors
+/// If a target is out of range, there is not one for each row, or the tensor is not on the CPU.
+pub fn nll_of_logits(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
+    let (rows, vocab) = logits.dims2()?;
+    if rows != targets.len() {
+        bail!("nll_of_logits: {rows} rows, {} targets", targets.len());
+    }
+    if let Some(target) = targets.iter().find(|&&target| target as usize >= vocab) {
+        bail!("nll_of_logits: token id {target}, but the vocabulary has {vocab}");
+    }
+    logits.contiguous()?.apply_op1(NllOfLogits {
+        targets: targets.to_vec(),
+        gradient: OnceLock::new(),
+    })
+}
+
+struct NllOfLogits {
+    targets: Vec<u32>,
+    /// Gradient of the sum with respect to the logits, left by the forward pass.
+    gradient: OnceLock<Vec<f32>>,
+}
+
+impl CustomOp1 for NllOfLogits {
+    fn name(&self) -> &'static str {
+        "nll-of-logits"
+    }
+
+    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, vocab) = layout.shape().dims2()?;
+        let mut gradient = f32s(logits, layout)?.to_vec();
+        let rows = gradient
+            .par_chunks_exact_mut(vocab)
+            .zip(self.targets.par_iter());
+        let losses: Vec<f64> = rows
+            .map(|(logits, target)| nll_gradient_row(logits, *target as usize))
+            .collect();
+        // The op belongs to one call, so the cell is empty.
+        let _ = self.gradient.set(gradient);
+        cpu_result(vec![losses.iter().sum::<f64>() as f32], ())
+    }
+
+    fn bwd(&self, logits: &Tensor, _nll: &Tensor, dnll: &Tensor) -> Result<Option<Tensor>> {
+        let Some(gradient) = self.gradient.get() else {
+            return Ok(None);
+        };
+        let gradient = Tensor::from_slice(gradient, logits.shape(), logits.device())?;
+        Ok(Some(gradient.broadcast_mul(dnll)?))
+    }
 }
 
 /// Turns one row of logits into the gradient of its NLL, and returns the NLL.

@@ -26,8 +26,8 @@ pub use attention::{Heads, attention};
 pub(crate) use attention::{
     KeyValues, QUERY_TILE, ScoreGradient, Sequence, attend_cached, softmax_rows,
 };
-pub use cross_entropy::cross_entropy;
-pub(crate) use cross_entropy::nll_gradient_row;
+pub(crate) use cross_entropy::{CHUNK as LOSS_CHUNK, nll_gradient_row};
+pub use cross_entropy::{cross_entropy, nll_of_logits};
 pub use dropout::Dropout;
 pub(crate) use dropout::{Mask, mix};
 pub use linear::{frozen_linear, low_rank_linear};

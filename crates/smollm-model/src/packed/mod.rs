@@ -27,7 +27,7 @@ pub use cache::{KvType, PackedCache};
 pub use weights::WeightFormat;
 
 use crate::ops::RopeTable;
-use crate::{Checkpoint, Decoder, LowRank, ModelConfig, ModelError, Phase, Projection, Segment};
+use crate::{Checkpoint, Decoder, LowRank, ModelConfig, ModelError, Phase, Segment, Site};
 use adapter::PackedAdapter;
 use attention::{F32_QUERY_ROWS, Piece, QUERY_ROWS};
 use pass::{Own, Pass, Row, Sequence};
@@ -94,14 +94,14 @@ impl PackedLlama {
         })
     }
 
-    /// Adds an adapter, `scale · B A` beside the weights of some layers. Returns its number, which requests name. What a
+    /// Adds an adapter, `scale · B A` beside the weights of some sites. Returns its number, which requests name. What a
     /// magnitude scales outputs by is computed here, from the weights as they are packed.
     ///
     /// # Errors
     /// If a layer does not exist or a shape does not fit.
     pub fn add_adapter(
         &mut self,
-        updates: impl IntoIterator<Item = (usize, Projection, LowRank)>,
+        updates: impl IntoIterator<Item = (Site, LowRank)>,
     ) -> Result<usize, ModelError> {
         let adapter = PackedAdapter::new(&self.weights, updates)?;
         self.weights.adapters.push(adapter);

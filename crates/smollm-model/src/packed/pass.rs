@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cpu_gemm::Operand;
 
+use super::adapter::PackedAdapter;
 use super::attention::{self, Job, Piece};
 use super::cache::{LayerPointers, Shape};
 use super::stacked::Stacked;
 use super::team::Worker;
 use super::weights::{Block, Weights};
-use crate::Projection;
 use crate::ops::{RopeTable, rms_norm_row, swiglu_row};
+use crate::{Projection, Site};
 
 /// One token of the pass.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +131,12 @@ impl Pass<'_> {
         for row in worker.share(self.rows.len(), 1) {
             // SAFETY: rows are shared out among the workers, here and in every phase by rows below.
             let h = unsafe { b.h.row(row) };
-            self.weights.embed.row(self.rows[row].id as usize, h);
+            let id = self.rows[row].id;
+            self.weights.embed.row(id as usize, h);
+            let adapter = self.sequences[self.rows[row].segment].adapter;
+            if let Some(adapter) = adapter {
+                self.weights.adapters[adapter].add_embedding(id, h);
+            }
         }
         for (layer, block) in self.weights.layers.iter().enumerate() {
             // SAFETY: as above; the phases are separated by meetings.
@@ -152,9 +158,8 @@ impl Pass<'_> {
         own: &mut Own,
     ) {
         let b = &self.buffers;
-        let before = layer
-            .checked_sub(1)
-            .map(|before| (before, Projection::Down));
+        let before = layer.checked_sub(1);
+        let before = before.map(|before| Site::new(before, Projection::Down));
         // SAFETY: see `run`.
         unsafe {
             self.normalise(before, &block.input_layernorm, worker, own);
@@ -179,7 +184,7 @@ impl Pass<'_> {
     /// `h ← h + Down · swiglu(Gate m, Up m)`, `m = rms_norm(h)`; what is added stays in `y`.
     unsafe fn feed_forward(&self, layer: usize, block: &Block, worker: Worker<'_>, own: &mut Own) {
         let b = &self.buffers;
-        let before = Some((layer, Projection::O));
+        let before = Some(Site::new(layer, Projection::O));
         // SAFETY: see `run`.
         unsafe {
             self.normalise(before, &block.post_attention_layernorm, worker, own);
@@ -188,8 +193,9 @@ impl Pass<'_> {
             worker.meet();
             for row in worker.share(self.rows.len(), 1) {
                 let (gate, up) = b.gate_up.row(row).split_at_mut(b.activated.width);
-                self.adapt(row, (layer, Projection::Gate), b.x.row(row), gate, own);
-                self.adapt(row, (layer, Projection::Up), b.x.row(row), up, own);
+                let at = |projection| Site::new(layer, projection);
+                self.adapt(row, at(Projection::Gate), b.x.row(row), gate, own);
+                self.adapt(row, at(Projection::Up), b.x.row(row), up, own);
                 swiglu_row(gate, up, b.activated.row(row));
                 self.fill(b.of_activated, row, b.activated.row(row));
             }
@@ -202,7 +208,7 @@ impl Pass<'_> {
     /// Logits of the wanted rows.
     unsafe fn logits(&self, worker: Worker<'_>, own: &mut Own) {
         let b = &self.buffers;
-        let last = (self.weights.layers.len() - 1, Projection::Down);
+        let last = Site::new(self.weights.layers.len() - 1, Projection::Down);
         // SAFETY: see `run`; each wanted row is another.
         unsafe {
             for at in worker.share(self.wanted.len(), 1) {
@@ -216,13 +222,32 @@ impl Pass<'_> {
                 self.weights.lm_head().multiply(worker, b.of_last, b.logits);
             }
             worker.meet();
+            self.adapt_logits(worker, own);
         }
+    }
+
+    /// What adapters of the head make of the logits.
+    unsafe fn adapt_logits(&self, worker: Worker<'_>, own: &mut Own) {
+        let b = &self.buffers;
+        if !self.weights.adapters.iter().any(PackedAdapter::has_head) {
+            return;
+        }
+        let vocab = self.weights.config.vocab_size;
+        for at in worker.share(self.wanted.len(), 1) {
+            let row = self.wanted[at];
+            // SAFETY: see `run`; each wanted row has logits of its own, which one thread takes.
+            unsafe {
+                let logits = std::slice::from_raw_parts_mut(b.logits.add(at * vocab), vocab);
+                self.adapt(row, Site::Head, b.x.row(row), logits, own);
+            }
+        }
+        worker.meet();
     }
 
     /// `h ← h + y`, `x ← rms_norm(h)`, as an operand too, for this worker's rows.
     unsafe fn normalise(
         &self,
-        before: Option<(usize, Projection)>,
+        before: Option<Site>,
         weight: &[f32],
         worker: Worker<'_>,
         own: &mut Own,
@@ -240,12 +265,15 @@ impl Pass<'_> {
     }
 
     /// `h ← h + y` for one row, where `y` is what `site` gave.
-    unsafe fn add(&self, row: usize, site: (usize, Projection), own: &mut Own) {
+    unsafe fn add(&self, row: usize, site: Site, own: &mut Own) {
         let b = &self.buffers;
         // SAFETY: see `run`.
         let (h, y) = unsafe { (b.h.row(row), b.y.row(row)) };
-        let input = match site.1 {
-            Projection::O => b.attended,
+        let input = match site {
+            Site::Block {
+                projection: Projection::O,
+                ..
+            } => b.attended,
             _ => b.activated,
         };
         // SAFETY: see `run`.
@@ -263,14 +291,7 @@ impl Pass<'_> {
     }
 
     /// `y += scale · B A x`, where the row's adapter has that site.
-    fn adapt(
-        &self,
-        row: usize,
-        site: (usize, Projection),
-        x: &[f32],
-        y: &mut [f32],
-        own: &mut Own,
-    ) {
+    fn adapt(&self, row: usize, site: Site, x: &[f32], y: &mut [f32], own: &mut Own) {
         let sequence = &self.sequences[self.rows[row].segment];
         if let Some(adapter) = sequence.adapter {
             self.weights.adapters[adapter].add(site, x, y, &mut own.u);
@@ -310,9 +331,9 @@ impl Pass<'_> {
         let (x, qkv) = unsafe { (b.x.row(row), b.qkv.row(row)) };
         let (q, kv) = qkv.split_at_mut(b.attended.width);
         let (k, v) = kv.split_at_mut(shape.width());
-        self.adapt(row, (layer, Projection::Q), x, q, own);
-        self.adapt(row, (layer, Projection::K), x, k, own);
-        self.adapt(row, (layer, Projection::V), x, v, own);
+        self.adapt(row, Site::new(layer, Projection::Q), x, q, own);
+        self.adapt(row, Site::new(layer, Projection::K), x, k, own);
+        self.adapt(row, Site::new(layer, Projection::V), x, v, own);
         self.rope.rotate_row(row, q);
         self.rope.rotate_row(row, k);
         let Row {

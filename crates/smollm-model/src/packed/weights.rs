@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::adapter::PackedAdapter;
 use super::cache::Shape;
 use super::stacked::Stacked;
-use crate::{Checkpoint, ModelConfig, ModelError, Projection};
+use crate::{Checkpoint, ModelConfig, ModelError, Projection, Site};
 
 /// How weights are kept in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,11 +82,16 @@ impl Weights {
         self.lm_head.as_ref().unwrap_or(&self.tied)
     }
 
-    /// Row `j` of a projection's weight, as it is packed.
+    /// Row `j` of a site's weight, as it is packed; of the embedding, a token's.
     ///
     /// # Panics
-    /// If there is no such layer or row, or `out` does not have as many elements as the weight has inputs.
-    pub(super) fn row(&self, (layer, projection): (usize, Projection), j: usize, out: &mut [f32]) {
+    /// If there is no such layer or row, or `out` does not have as many elements as a row of the weight.
+    pub(super) fn row(&self, site: Site, j: usize, out: &mut [f32]) {
+        let (layer, projection) = match site {
+            Site::Embedding => return self.embed.row(j, out),
+            Site::Head => return self.lm_head().part(0).row(j, out),
+            Site::Block { layer, projection } => (layer, projection),
+        };
         let block = &self.layers[layer];
         let (stacked, part) = match projection {
             Projection::Q => (&block.qkv, 0),

@@ -36,6 +36,13 @@ pub(super) struct Scratch {
     site: SiteScratch,
 }
 
+impl Scratch {
+    /// Room for an adapter's backward pass.
+    pub(super) fn site(&mut self) -> &mut SiteScratch {
+        &mut self.site
+    }
+}
+
 /// What an adapter's backward pass takes beside gradients: its input and what was kept.
 struct Block<'a> {
     layer: usize,

@@ -5,7 +5,7 @@ use cpu_gemm::{Arithmetic, Format, OperandKind, PackedMatrix};
 
 use super::loss::CHUNK;
 use super::{Checkpointing, TrainingOptions};
-use crate::{ModelConfig, Projection};
+use crate::{ModelConfig, Projection, Site};
 
 /// Bytes of an f32.
 const F32: usize = size_of::<f32>();
@@ -17,10 +17,8 @@ const ADAPTER_COPIES: usize = 9;
 /// A place of an adapter, without its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SiteShape {
-    /// The block, from 0.
-    pub layer: usize,
-    /// The projection.
-    pub projection: Projection,
+    /// Where it is.
+    pub site: Site,
     /// Rows of `A` and columns of `B`.
     pub rank: usize,
     /// Whether inputs of the adapter are dropped in training.
@@ -63,11 +61,11 @@ impl TrainingMemory {
 /// Sizes of a model and an adapter, and what training them takes.
 ///
 /// ```
-/// use smollm_model::{BatchShape, Checkpoint, ModelSource, Projection, SiteShape, TrainingCost, TrainingOptions};
+/// use smollm_model::{BatchShape, Checkpoint, ModelSource, Projection, Site, SiteShape, TrainingCost, TrainingOptions};
 ///
 /// # std::env::set_current_dir("../..")?;
 /// let checkpoint = Checkpoint::open(&ModelSource::parse("fixtures/tiny-model")?.resolve()?)?;
-/// let sites = [SiteShape { layer: 0, projection: Projection::V, rank: 2, dropout: false, magnitude: false }];
+/// let sites = [SiteShape { site: Site::new(0, Projection::V), rank: 2, dropout: false, magnitude: false }];
 /// let cost = TrainingCost::new(checkpoint.config(), TrainingOptions::default(), &sites);
 /// let batch = BatchShape { tokens: 200, supervised: 50, attended: 20_100 };
 /// assert!(cost.memory(batch).total() > cost.memory(BatchShape::default()).total());
@@ -120,8 +118,10 @@ impl<'a> TrainingCost<'a> {
     pub fn memory(&self, batch: BatchShape) -> TrainingMemory {
         let layers = self.config.num_hidden_layers;
         let kept = match self.checkpointing {
-            Checkpointing::None => layers,
-            Checkpointing::Block => 1,
+            Checkpointing::None if self.first_walked().is_some_and(|first| first < layers) => {
+                layers
+            }
+            _ => 1,
         };
         let stream = (layers + 2) * self.config.hidden_size * F32;
         let each = stream + self.kept_per_token(kept) + self.scratch_per_token();
@@ -136,37 +136,65 @@ impl<'a> TrainingCost<'a> {
     /// Floating-point operations of a batch's loss and gradients: a multiplication and an addition are two.
     ///
     /// Frozen weights are met twice (`Y` and `dX`; they have no gradient of their own), the head only by supervised
-    /// tokens. An adapter has six products, attention two forward and five backward. The walk back ends with the block of
-    /// the lowest adapter, which counts as a whole. With [`Checkpointing::Block`] the blocks that are walked through are run
-    /// forward twice. Norms, activations, softmax and what magnitudes scale are not counted.
+    /// tokens. An adapter has six products (that of the embedding, where `A` is looked up, three), attention two forward and
+    /// five backward. The walk back ends with the block of the lowest adapter, which counts as a whole; below an adapter of
+    /// the head alone there is none. With [`Checkpointing::Block`] the blocks that are walked through are run forward twice.
+    /// Norms, activations, softmax and what magnitudes scale are not counted.
     pub fn gradient_flops(&self, batch: BatchShape) -> f64 {
-        let Some(lowest) = self.sites.iter().map(|site| site.layer).min() else {
+        let Some(first) = self.first_walked() else {
             return self.loss_flops(batch);
         };
         let layers = self.config.num_hidden_layers;
-        let walked = layers.saturating_sub(lowest) as f64 / layers.max(1) as f64;
+        let walked = layers.saturating_sub(first) as f64 / layers.max(1) as f64;
         let frozen = |products: f64| {
             let linear = 2.0 * batch.tokens as f64 * block_parameters(self.config) as f64;
             walked * (linear + 2.0 * products * self.attention(batch))
         };
-        let adapters = 2.0 * batch.tokens as f64 * self.factors() as f64;
+        let in_blocks = self.adapter_flops(batch, |site| site.layer().is_some());
         let forward_again = match self.checkpointing {
             Checkpointing::None => 0.0,
-            Checkpointing::Block => frozen(2.0) + adapters,
+            Checkpointing::Block => frozen(2.0) + in_blocks,
         };
-        let backward = frozen(5.0) + 2.0 * adapters + self.head_flops(batch);
-        self.loss_flops(batch) + forward_again + backward
+        let adapters = self.adapter_flops(batch, |_| true);
+        let head = if first < layers {
+            self.head_flops(batch)
+        } else {
+            0.0
+        };
+        self.loss_flops(batch) + forward_again + frozen(5.0) + 2.0 * adapters + head
+    }
+
+    /// The first block that is walked back through; the number of blocks where none is.
+    fn first_walked(&self) -> Option<usize> {
+        let first = |site: &SiteShape| match site.site {
+            Site::Embedding => 0,
+            Site::Block { layer, .. } => layer,
+            Site::Head => self.config.num_hidden_layers,
+        };
+        self.sites.iter().map(first).min()
     }
 
     /// Floating-point operations of a batch's loss alone.
     pub fn loss_flops(&self, batch: BatchShape) -> f64 {
-        self.blocks_flops(batch) + self.head_flops(batch)
+        let blocks = 2.0 * batch.tokens as f64 * block_parameters(self.config) as f64;
+        let adapters = self.adapter_flops(batch, |_| true);
+        blocks + adapters + 4.0 * self.attention(batch) + self.head_flops(batch)
     }
 
-    /// One pass through all blocks.
-    fn blocks_flops(&self, batch: BatchShape) -> f64 {
-        let parameters = block_parameters(self.config) + self.factors();
-        2.0 * batch.tokens as f64 * parameters as f64 + 4.0 * self.attention(batch)
+    /// One pass through the adapters of some sites.
+    fn adapter_flops(&self, batch: BatchShape, of: impl Fn(Site) -> bool) -> f64 {
+        let of_site = |site: &SiteShape| {
+            let (out, inputs) = site.site.dims(self.config);
+            let (rows, products) = match site.site {
+                // A's columns are looked up.
+                Site::Embedding => (batch.tokens, out),
+                Site::Block { .. } => (batch.tokens, out + inputs),
+                Site::Head => (batch.supervised, out + inputs),
+            };
+            2.0 * rows as f64 * (site.rank * products) as f64
+        };
+        let sites = self.sites.iter().filter(|site| of(site.site));
+        sites.map(of_site).sum()
     }
 
     fn head_flops(&self, batch: BatchShape) -> f64 {
@@ -182,7 +210,7 @@ impl<'a> TrainingCost<'a> {
     /// Numbers in `A` and `B`.
     fn factors(&self) -> usize {
         let of_site = |site: &SiteShape| {
-            let (out, inputs) = site.projection.dims(self.config);
+            let (out, inputs) = site.site.dims(self.config);
             site.rank * (out + inputs)
         };
         self.sites.iter().map(of_site).sum()
@@ -191,7 +219,7 @@ impl<'a> TrainingCost<'a> {
     /// Numbers in magnitudes.
     fn magnitudes(&self) -> usize {
         let with = self.sites.iter().filter(|site| site.magnitude);
-        with.map(|site| site.projection.dims(self.config).0).sum()
+        with.map(|site| site.site.dims(self.config).0).sum()
     }
 
     fn adapter_parameters(&self) -> usize {
@@ -211,13 +239,14 @@ impl<'a> TrainingCost<'a> {
         let block = (qkv + query + heads + self.config.hidden_size) * F32 + 2 * ffn * self.input;
         // An adapter keeps which inputs were dropped, a byte for each, `U`, and what its magnitude scales.
         let of_site = |site: &SiteShape| {
-            let (out, inputs) = site.projection.dims(self.config);
+            let (out, inputs) = site.site.dims(self.config);
             let unscaled = if site.magnitude { out * F32 } else { 0 };
             site.rank * F32 + unscaled + if site.dropout { inputs } else { 0 }
         };
         let mut of_layer = vec![0; self.config.num_hidden_layers];
         for site in self.sites {
-            if let Some(sum) = of_layer.get_mut(site.layer) {
+            let layer = site.site.layer();
+            if let Some(sum) = layer.and_then(|layer| of_layer.get_mut(layer)) {
                 *sum += of_site(site);
             }
         }
@@ -234,21 +263,30 @@ impl<'a> TrainingCost<'a> {
         let forward = (hidden + ffn) * F32 + ffn * self.input + self.gate_up_apart(rounded);
         let backward =
             (hidden + ffn + 2 * ffn + query + qkv) * F32 + 2 * ffn * self.input + 2 * query * F32;
-        let inputs = |site: &SiteShape| site.projection.dims(self.config).1;
-        let of = |only: &dyn Fn(&SiteShape) -> bool| {
-            let sites = self.sites.iter().filter(|site| only(site));
-            sites.map(inputs).max().unwrap_or(0) * F32
+        let of = |only: &dyn Fn(&SiteShape, Projection) -> bool| {
+            let inputs = self.sites.iter().filter_map(|site| match site.site {
+                Site::Block { projection, .. } if only(site, projection) => {
+                    Some(projection.dims(self.config).1)
+                }
+                _ => None,
+            });
+            inputs.max().unwrap_or(0) * F32
         };
         // Inputs formed again (O's are kept), and inputs with what is dropped.
-        let formed = of(&|site| site.projection != Projection::O);
-        forward + backward + formed + 2 * of(&|site| site.dropout) + self.unscaled_stream()
+        let formed = of(&|_, projection| projection != Projection::O);
+        forward + backward + formed + 2 * of(&|site, _| site.dropout) + self.unscaled_stream()
     }
 
     /// A gradient of the residual stream's size, where a magnitude scales what is added to the stream.
     fn unscaled_stream(&self) -> usize {
-        let to_stream = |p: Projection| matches!(p, Projection::O | Projection::Down);
+        let to_stream = |site: Site| match site {
+            Site::Block { projection, .. } => {
+                matches!(projection, Projection::O | Projection::Down)
+            }
+            Site::Embedding | Site::Head => false,
+        };
         let mut sites = self.sites.iter();
-        if sites.any(|site| site.magnitude && to_stream(site.projection)) {
+        if sites.any(|site| site.magnitude && to_stream(site.site)) {
             self.config.hidden_size * F32
         } else {
             0
@@ -264,10 +302,18 @@ impl<'a> TrainingCost<'a> {
         }
     }
 
-    /// Bytes of a chunk of the loss (`loss::LossScratch`).
+    /// Bytes of a chunk of the loss (`loss::LossScratch`): logits, rows of the stream, and what an adapter of the head keeps
+    /// of them (inputs that are dropped, `U`, logits before a magnitude scales them).
     fn logits(&self, rows: usize) -> usize {
         let (hidden, vocab) = (self.config.hidden_size, self.config.vocab_size);
-        rows * (vocab * (F32 + self.input) + hidden * (6 * F32 + self.input))
+        let plain = vocab * (F32 + self.input) + hidden * (6 * F32 + self.input);
+        let head = self.sites.iter().find(|site| site.site == Site::Head);
+        let adapter = head.map_or(0, |site| {
+            let dropped = if site.dropout { hidden * (1 + F32) } else { 0 };
+            let unscaled = if site.magnitude { vocab * F32 } else { 0 };
+            2 * site.rank * F32 + dropped + unscaled
+        });
+        rows * (plain + adapter)
     }
 }
 

@@ -65,15 +65,19 @@ pub(super) struct Scratch {
 }
 
 impl Pass<'_> {
-    /// The embeddings of the batch's tokens, with its noise.
+    /// The embeddings of the batch's tokens, with their adapter and the batch's noise.
     pub(super) fn embed(&self, h: &mut [f32]) {
         let hidden = self.config.hidden_size;
         h.par_chunks_mut(TASK_ROWS * hidden)
             .zip(self.batch.ids().par_chunks(TASK_ROWS))
             .enumerate()
             .for_each(|(task, (rows, ids))| {
+                let mut part = Vec::new();
                 for (row, id) in rows.chunks_exact_mut(hidden).zip(ids) {
                     self.weights.embedding(*id, row);
+                    if let Some(site) = self.sites.embedding() {
+                        site.add_embedding(*id, row, &mut part);
+                    }
                 }
                 self.batch.add_noise(task * TASK_ROWS, rows, hidden);
             });
@@ -174,7 +178,7 @@ impl Pass<'_> {
         scratch: &mut SiteScratch,
     ) {
         if let Some(site) = self.sites.get(layer, projection) {
-            let dropout = self.dropout(layer, projection, site.dropout);
+            let dropout = self.dropout(site);
             site.forward(x, dropout, y, saved, scratch);
         }
     }

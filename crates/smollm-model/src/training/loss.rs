@@ -7,14 +7,16 @@ use std::ops::Range;
 use cpu_gemm::Operand;
 use rayon::prelude::*;
 
-use super::Pass;
+use super::low_rank::{SavedSite, SiteScratch};
 use super::products::{Frozen, fill, multiply};
 use super::rows::{add_norm_gradient, add_row, normalise};
+use super::{Pass, SiteGradients};
+use crate::Site;
 use crate::buffer::grow;
-use crate::ops::nll_gradient_row;
+use crate::ops::{Dropout, mix, nll_gradient_row};
 
-/// Rows of one chunk: 128 rows of 49,152 logits are 25 MB.
-pub(super) const CHUNK: usize = 128;
+/// Rows of one chunk.
+pub(super) use crate::ops::LOSS_CHUNK as CHUNK;
 
 /// Panels of 16 tokens of the vocabulary whose part of the gradient is summed in one chain. In a single chain over 49,152
 /// tokens the many tiny terms would be rounded away one by one against the large ones.
@@ -30,24 +32,37 @@ pub(super) struct LossScratch {
     logits: Vec<f32>,
     operand: Operand,
     blocks: Vec<Operand>,
+    /// Of the head's adapter.
+    saved: SavedSite,
+    site: SiteScratch,
 }
 
-/// The sum of the negative log-likelihoods of `targets` after `rows` of `h: [tokens, hidden]`. With `dh`, `factor` times
-/// its gradient with respect to `h` is written there.
+/// What is wanted beside the loss, `factor` times each.
+pub(super) struct Wanted<'a> {
+    pub(super) factor: f32,
+    /// The gradient with respect to `h`, where there are adapters below; it is overwritten.
+    pub(super) dh: Option<&'a mut [f32]>,
+    /// Where the gradients of the head's adapter are added.
+    pub(super) gradients: &'a mut [SiteGradients],
+}
+
+/// The sum of the negative log-likelihoods of `targets` after `rows` of `h: [tokens, hidden]`, and what is `wanted`
+/// beside it.
 pub(super) fn nll(
     pass: &Pass<'_>,
     h: &[f32],
     (rows, targets): (&[u32], &[u32]),
-    mut dh: Option<(f32, &mut [f32])>,
+    mut wanted: Option<Wanted<'_>>,
     scratch: &mut LossScratch,
 ) -> f64 {
     let (hidden, vocab) = (pass.config.hidden_size, pass.config.vocab_size);
     let (norm, eps) = (&pass.weights.norm, pass.config.rms_norm_eps as f32);
     let mut total = 0f64;
-    if let Some((_, dh)) = &mut dh {
+    if let Some(Wanted { dh: Some(dh), .. }) = &mut wanted {
         dh.fill(0.0);
     }
-    for (rows, targets) in rows.chunks(CHUNK).zip(targets.chunks(CHUNK)) {
+    let chunks = rows.chunks(CHUNK).zip(targets.chunks(CHUNK));
+    for (chunk, (rows, targets)) in chunks.enumerate() {
         let n = rows.len();
         let chosen = grow(&mut scratch.h, n * hidden);
         for (to, row) in chosen.chunks_exact_mut(hidden).zip(rows) {
@@ -58,29 +73,68 @@ pub(super) fn nll(
         let logits = grow(&mut scratch.logits, n * vocab);
         let head = &pass.weights.head;
         multiply(head, normed, &mut scratch.operand, logits);
-        let factor = dh.as_ref().map_or(1.0, |(factor, _)| *factor);
+        if let Some(site) = pass.sites.head() {
+            let (saved, room) = (&mut scratch.saved, &mut scratch.site);
+            let dropout = head_dropout(pass, site.dropout, chunk);
+            site.forward(normed, dropout, (&mut *logits, vocab), saved, room);
+        }
         let losses: Vec<f64> = logits
             .par_chunks_exact_mut(vocab)
             .zip(targets)
             .map(|(logits, target)| nll_gradient_row(logits, *target as usize))
             .collect();
         total += losses.iter().sum::<f64>();
-        let Some((_, dh)) = &mut dh else {
-            continue;
-        };
-        let d_normed = grow(&mut scratch.d_normed, n * hidden);
-        input_gradient(head, logits, &mut scratch.blocks, d_normed);
-        for d in d_normed.iter_mut() {
-            *d *= factor;
-        }
-        let part = grow(&mut scratch.dh, n * hidden);
-        part.fill(0.0);
-        add_norm_gradient(chosen, norm, eps, d_normed, part);
-        for (part, row) in part.chunks_exact(hidden).zip(rows) {
-            add_row(part, &mut dh[*row as usize * hidden..][..hidden]);
+        if let Some(wanted) = &mut wanted {
+            walk_back(pass, rows, wanted, scratch);
         }
     }
     total
+}
+
+/// The gradients of one chunk of rows, whose logits have become those of the loss.
+fn walk_back(pass: &Pass<'_>, rows: &[u32], wanted: &mut Wanted<'_>, scratch: &mut LossScratch) {
+    let (hidden, vocab) = (pass.config.hidden_size, pass.config.vocab_size);
+    let (n, head, adapter) = (rows.len(), &pass.weights.head, pass.sites.head());
+    let logits = &mut scratch.logits[..n * vocab];
+    if let Some(site) = adapter {
+        scale(logits, wanted.factor);
+        site.scale_gradient((&mut *logits, vocab), &scratch.saved, wanted.gradients);
+    }
+    let mut d_normed = wanted.dh.is_some().then(|| {
+        let d_normed = grow(&mut scratch.d_normed, n * hidden);
+        input_gradient(head, logits, &mut scratch.blocks, d_normed);
+        if adapter.is_none() {
+            scale(d_normed, wanted.factor);
+        }
+        d_normed
+    });
+    if let Some(site) = adapter {
+        let (normed, dz) = (&scratch.normed[..n * hidden], (&*logits, vocab));
+        let (dx, room) = (d_normed.as_deref_mut(), &mut scratch.site);
+        site.backward(normed, dz, dx, &scratch.saved, room, wanted.gradients);
+    }
+    let (Some(dh), Some(d_normed)) = (&mut wanted.dh, d_normed) else {
+        return;
+    };
+    let (norm, eps) = (&pass.weights.norm, pass.config.rms_norm_eps as f32);
+    let part = grow(&mut scratch.dh, n * hidden);
+    part.fill(0.0);
+    add_norm_gradient(&scratch.h[..n * hidden], norm, eps, d_normed, part);
+    for (part, row) in part.chunks_exact(hidden).zip(rows) {
+        add_row(part, &mut dh[*row as usize * hidden..][..hidden]);
+    }
+}
+
+/// The dropout of the head's adapter in one chunk of rows: the masks of [`crate::Llama::nll`].
+fn head_dropout(pass: &Pass<'_>, p: f32, chunk: usize) -> Option<Dropout> {
+    let key = pass.dropout_key(Site::Head)?;
+    Dropout::new(p, mix(key, chunk as u64))
+}
+
+fn scale(values: &mut [f32], factor: f32) {
+    const TASK: usize = 1 << 14;
+    let scale = |part: &mut [f32]| part.iter_mut().for_each(|x| *x *= factor);
+    values.par_chunks_mut(TASK).for_each(scale);
 }
 
 /// `dx = dz W` for `W: [vocab, hidden]` and `dz: [rows, vocab]`, block of the vocabulary by block.

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::magnitude::Scales;
 use super::rows::{TASK_ROWS, add_row};
 use super::{SiteGradients, TrainingSite};
-use crate::Projection;
+use crate::Site;
 use crate::buffer::grow;
 use crate::ops::gemm::{self, Dims, Strided, Threads, Write};
 use crate::ops::{Dropout, Mask};
@@ -21,10 +21,10 @@ use crate::simd::{Kernel, Simd, dispatch};
 #[derive(Debug)]
 pub(super) struct LowRankSite<'a> {
     /// Its place among the sites of the call.
-    index: usize,
-    pub(super) projection: Projection,
+    pub(super) index: usize,
+    pub(super) site: Site,
     pub(super) rank: usize,
-    inputs: usize,
+    pub(super) inputs: usize,
     pub(super) outputs: usize,
     scale: f32,
     pub(super) dropout: f32,
@@ -59,9 +59,9 @@ impl SavedSite {
 /// Buffers that adapters share.
 #[derive(Debug, Default)]
 pub(super) struct SiteScratch {
-    dropped: Vec<f32>,
-    du: Vec<f32>,
-    sums: Vec<f32>,
+    pub(super) dropped: Vec<f32>,
+    pub(super) du: Vec<f32>,
+    pub(super) sums: Vec<f32>,
 }
 
 /// Some columns of rows that are `stride` values apart; the first of them stands at the slice's start.
@@ -74,7 +74,7 @@ impl<'a> LowRankSite<'a> {
         let column = |r: usize| site.b.iter().skip(r).step_by(rank).map(move |b| scale * b);
         Self {
             index,
-            projection: site.projection,
+            site: site.site,
             rank,
             inputs: site.a.len() / rank,
             outputs: site.b.len() / rank,
@@ -156,13 +156,7 @@ impl<'a> LowRankSite<'a> {
     ) {
         let (rank, tokens) = (self.rank, x.len() / self.inputs);
         let du = grow(&mut scratch.du, tokens * rank);
-        let dims = Dims {
-            m: tokens,
-            n: rank,
-            k: self.outputs,
-        };
-        let b = (&self.b[..], self.outputs);
-        gemm::dot(Threads::Pool, dims, (dy, stride), b, (du, rank));
+        self.inner_gradient((dy, stride), du);
 
         let gradients = &mut gradients[self.index];
         let dims = Dims {
@@ -179,28 +173,52 @@ impl<'a> LowRankSite<'a> {
             (&mut gradients.a, self.inputs),
             Write::Add,
         );
+        let u = &saved.u[..tokens * rank];
+        self.add_b_gradient(u, (dy, stride), &mut scratch.sums, &mut gradients.b);
+        if let Some(dx) = dx {
+            self.add_input_gradient(du, saved, dx);
+        }
+    }
+
+    /// `dU = s · dY B`, `[tokens, rank]`
+    pub(super) fn inner_gradient(&self, dy: Part<'_>, du: &mut [f32]) {
+        let dims = Dims {
+            m: du.len() / self.rank,
+            n: self.rank,
+            k: self.outputs,
+        };
+        let b = (&self.b[..], self.outputs);
+        gemm::dot(Threads::Pool, dims, dy, b, (du, self.rank));
+    }
+
+    /// `dB += s · dYᵀ U`
+    pub(super) fn add_b_gradient(
+        &self,
+        u: &[f32],
+        dy: Part<'_>,
+        sums: &mut Vec<f32>,
+        db: &mut [f32],
+    ) {
+        let rank = self.rank;
         // dBᵀ, because its long side lies along the vectors.
-        let sums = grow(&mut scratch.sums, rank * self.outputs);
+        let sums = grow(sums, rank * self.outputs);
         let dims = Dims {
             m: rank,
             n: self.outputs,
-            k: tokens,
+            k: u.len() / rank,
         };
         gemm::outer(
             Threads::Pool,
             dims,
-            Strided::transposed(&saved.u[..tokens * rank], rank),
-            (dy, stride),
+            Strided::transposed(u, rank),
+            dy,
             (sums, self.outputs),
             Write::Set,
         );
         for (r, sums) in sums.chunks_exact(self.outputs).enumerate() {
-            for (b, sum) in gradients.b.iter_mut().skip(r).step_by(rank).zip(sums) {
+            for (b, sum) in db.iter_mut().skip(r).step_by(rank).zip(sums) {
                 *b += self.scale * sum;
             }
-        }
-        if let Some(dx) = dx {
-            self.add_input_gradient(du, saved, dx);
         }
     }
 
@@ -229,10 +247,10 @@ impl<'a> LowRankSite<'a> {
 }
 
 /// `sum = Σ_r factors[r] · rows[r]`
-struct Combine<'a> {
-    factors: &'a [f32],
-    rows: &'a [f32],
-    sum: &'a mut [f32],
+pub(super) struct Combine<'a> {
+    pub(super) factors: &'a [f32],
+    pub(super) rows: &'a [f32],
+    pub(super) sum: &'a mut [f32],
 }
 
 impl Kernel for Combine<'_> {

@@ -11,7 +11,8 @@
 //!   [`Checkpointing::Block`] only the input is kept.
 //! - **Norms of rows without rows** ([DoRA's magnitudes](TrainingSite::magnitude)): they follow from products with as
 //!   many inputs as an adapter's rank, once a call.
-//! - **No gradient that nobody asked for**: only adapters have one, and the walk back ends at the lowest of them.
+//! - **No gradient that nobody asked for**: only adapters have one, and the walk back ends at the lowest of them; beside
+//!   an adapter of the head alone there is none.
 //! - **Memory is kept** from call to call: no page is touched for the first time twice.
 //!
 //! Every sum has one order, whatever the number of threads: the same batch gives the same bits.
@@ -24,6 +25,7 @@ mod attention;
 mod backward;
 mod columns;
 mod cost;
+mod embedding;
 mod forward;
 mod loss;
 mod low_rank;
@@ -40,10 +42,11 @@ pub use sites::{SiteGradients, TrainingSite};
 
 use crate::buffer::grow;
 use crate::ops::{Dropout, Heads, RopeTable, mix};
-use crate::{Checkpoint, ModelConfig, ModelError, Projection, Ragged, WeightFormat};
+use crate::{Checkpoint, ModelConfig, ModelError, Ragged, Site, WeightFormat};
 use forward::Saved;
-use loss::LossScratch;
-use sites::{Prepared, Stage};
+use loss::{LossScratch, Wanted};
+use low_rank::LowRankSite;
+use sites::{Lowest, Prepared, Stage};
 use weights::Weights;
 
 /// What is kept of a forward pass for the backward pass.
@@ -98,16 +101,17 @@ pub struct TrainingBatch<'a> {
 ///
 /// ```
 /// use smollm_model::{
-///     Checkpoint, ModelSource, Projection, Ragged, SiteGradients, TrainingBatch, TrainingLlama, TrainingOptions,
+///     Checkpoint, ModelSource, Projection, Ragged, Site, SiteGradients, TrainingBatch, TrainingLlama, TrainingOptions,
 ///     TrainingSite,
 /// };
 ///
 /// # std::env::set_current_dir("../..")?;
 /// let files = ModelSource::parse("fixtures/tiny-model")?.resolve()?;
 /// let mut model = TrainingLlama::load(&Checkpoint::open(&files)?, TrainingOptions::default())?;
-/// let (out, inputs) = Projection::V.dims(model.config());
+/// let at = Site::new(1, Projection::V);
+/// let (out, inputs) = at.dims(model.config());
 /// let (a, b) = (vec![0.1; 2 * inputs], vec![0.0; out * 2]);
-/// let site = TrainingSite { layer: 1, projection: Projection::V, rank: 2, scale: 1.0, dropout: 0.0, a: &a, b: &b, magnitude: None };
+/// let site = TrainingSite { site: at, rank: 2, scale: 1.0, dropout: 0.0, a: &a, b: &b, magnitude: None };
 /// let batch = TrainingBatch { sequences: &Ragged::new(&[[1, 327, 201]])?, rows: &[1], targets: &[201] };
 /// let mut gradients = vec![SiteGradients::zeros(&site)];
 /// let nll = model.gradients(batch, &[site], 7, 1.0, &mut gradients)?;
@@ -152,11 +156,14 @@ impl Pass<'_> {
         self.batch.tokens()
     }
 
-    /// The dropout of one projection: the masks of [`crate::Mode::Train`].
-    fn dropout(&self, layer: usize, projection: Projection, p: f32) -> Option<Dropout> {
-        let number = (layer * Projection::ALL.len() + projection as usize) as u64;
-        self.dropout_seed
-            .and_then(|seed| Dropout::new(p, mix(seed, number)))
+    /// The dropout of one site: the masks of [`crate::Mode::Train`].
+    fn dropout(&self, site: &LowRankSite<'_>) -> Option<Dropout> {
+        Dropout::new(site.dropout, self.dropout_key(site.site)?)
+    }
+
+    fn dropout_key(&self, site: Site) -> Option<u64> {
+        let number = site.dropout_number(self.weights.layers.len());
+        self.dropout_seed.map(|seed| mix(seed, number))
     }
 }
 
@@ -239,11 +246,14 @@ impl TrainingLlama {
         Ok(self.in_pool(|weights, checkpointing, memory| {
             prepared.measure(weights);
             let pass = pass(weights, batch, &prepared, Some(dropout_seed));
-            memory.forward(&pass, checkpointing, true);
-            let Some(lowest) = prepared.lowest() else {
+            let lowest = prepared.lowest();
+            let walks = lowest.is_some_and(|lowest| lowest < Lowest::Head);
+            memory.forward(&pass, checkpointing, walks);
+            let Some(lowest) = lowest else {
                 return memory.loss(&pass, batch, None);
             };
-            let nll = memory.loss(&pass, batch, Some(factor));
+            let wanted = (factor, walks, &mut *gradients);
+            let nll = memory.loss(&pass, batch, Some(wanted));
             memory.backward(&pass, checkpointing, lowest, gradients);
             nll
         }))
@@ -340,12 +350,23 @@ impl Memory {
         }
     }
 
-    /// The loss, and with a `factor` that times its gradient with respect to the last block's output, in `dh`.
-    fn loss(&mut self, pass: &Pass<'_>, batch: TrainingBatch<'_>, factor: Option<f32>) -> f64 {
+    /// The loss. With a `factor` also that times its gradients: those of the head's adapter and, where it `walks` on,
+    /// that of the last block's output, in `dh`.
+    fn loss(
+        &mut self,
+        pass: &Pass<'_>,
+        batch: TrainingBatch<'_>,
+        wanted: Option<(f32, bool, &mut [SiteGradients])>,
+    ) -> f64 {
         let values = pass.tokens() * pass.config.hidden_size;
         let h = &self.inputs[pass.weights.layers.len()][..values];
-        let dh = factor.map(|factor| (factor, grow(&mut self.dh, values)));
-        loss::nll(pass, h, (batch.rows, batch.targets), dh, &mut self.loss)
+        let dh = &mut self.dh;
+        let wanted = wanted.map(|(factor, walks, gradients)| Wanted {
+            factor,
+            dh: walks.then(|| grow(dh, values)),
+            gradients,
+        });
+        loss::nll(pass, h, (batch.rows, batch.targets), wanted, &mut self.loss)
     }
 
     /// Walks back from `dh` to the lowest adapter.
@@ -353,11 +374,16 @@ impl Memory {
         &mut self,
         pass: &Pass<'_>,
         checkpointing: Checkpointing,
-        lowest: (usize, Stage),
+        lowest: Lowest,
         gradients: &mut [SiteGradients],
     ) {
+        let (first, stage) = match lowest {
+            Lowest::Head => return,
+            Lowest::Block(layer, stage) => (layer, Some(stage)),
+            Lowest::Embedding => (0, None),
+        };
         let values = pass.tokens() * pass.config.hidden_size;
-        for layer in (lowest.0..pass.weights.layers.len()).rev() {
+        for layer in (first..pass.weights.layers.len()).rev() {
             let (before, after) = self.inputs.split_at_mut(layer + 1);
             let h = &before[layer][..values];
             let saved = match checkpointing {
@@ -368,9 +394,13 @@ impl Memory {
                     saved
                 }
             };
-            let until = (layer == lowest.0).then_some(lowest.1);
+            let until = stage.filter(|_| layer == first);
             let dh = &mut self.dh[..values];
             pass.backward_block(layer, (h, saved), dh, until, &mut self.backward, gradients);
+        }
+        if let Some(site) = pass.sites.embedding() {
+            let scratch = self.backward.site();
+            site.embedding_backward(pass.batch.ids(), &self.dh[..values], scratch, gradients);
         }
     }
 }

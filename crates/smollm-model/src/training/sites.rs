@@ -5,26 +5,25 @@ use rayon::prelude::*;
 use super::low_rank::LowRankSite;
 use super::magnitude::measure;
 use super::weights::Weights;
-use crate::{ModelConfig, ModelError, Projection};
+use crate::{ModelConfig, ModelError, Projection, Site};
 
-/// One update `scale · B A` beside a frozen projection, as it stands now.
+/// One update `scale · B A` beside a frozen weight, as it stands now.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingSite<'a> {
-    /// The block, from 0.
-    pub layer: usize,
-    /// The projection in it.
-    pub projection: Projection,
+    /// Where it stands.
+    pub site: Site,
     /// Rows of `A` and columns of `B`.
     pub rank: usize,
     /// `alpha / rank`, or `alpha / √rank` for rsLoRA.
     pub scale: f64,
-    /// Probability of dropping an input feature of the adapter while training.
+    /// Probability of dropping an input feature of the adapter while training; without effect beside the embedding.
     pub dropout: f32,
     /// `[rank, in]`, row by row.
     pub a: &'a [f32],
     /// `[out, rank]`, row by row.
     pub b: &'a [f32],
-    /// DoRA's `m`, `[out]`: the projection is then `m ∘ (W + scale · B A) / n`, `n` the norms of that matrix's rows.
+    /// DoRA's `m`, `[out]`: the weight is then `m ∘ (W + scale · B A) / n`, `n` the norms of that matrix's rows. The
+    /// embedding has none.
     pub magnitude: Option<&'a [f32]>,
 }
 
@@ -70,11 +69,32 @@ impl Stage {
     }
 }
 
-/// The sites of a call by layer and projection.
+/// Where the walk back ends, in the order of the forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lowest {
+    Embedding,
+    Block(usize, Stage),
+    /// No block is walked back through.
+    Head,
+}
+
+impl Lowest {
+    fn of(site: Site) -> Self {
+        match site {
+            Site::Embedding => Self::Embedding,
+            Site::Block { layer, projection } => Self::Block(layer, Stage::of(projection)),
+            Site::Head => Self::Head,
+        }
+    }
+}
+
+/// The sites of a call.
 #[derive(Debug)]
 pub(super) struct Prepared<'a> {
+    embedding: Option<LowRankSite<'a>>,
     layers: Vec<[Option<LowRankSite<'a>>; 7]>,
-    lowest: Option<(usize, Stage)>,
+    head: Option<LowRankSite<'a>>,
+    lowest: Option<Lowest>,
 }
 
 impl<'a> Prepared<'a> {
@@ -86,6 +106,7 @@ impl<'a> Prepared<'a> {
     ) -> Result<Self, ModelError> {
         let mut layers: Vec<[Option<LowRankSite<'a>>; 7]> = Vec::new();
         layers.resize_with(config.num_hidden_layers, Default::default);
+        let (mut embedding, mut head) = (None, None);
         let low_rank = |(index, site): (usize, &TrainingSite<'a>)| {
             check_site(config, site)?;
             Ok::<_, ModelError>(LowRankSite::new(index, site))
@@ -96,20 +117,25 @@ impl<'a> Prepared<'a> {
             .map(low_rank)
             .collect::<Result<_, _>>()?;
         for (site, low_rank) in sites.iter().zip(ready) {
-            let place = &mut layers[site.layer][site.projection as usize];
+            let place = match site.site {
+                Site::Embedding => &mut embedding,
+                Site::Block { layer, projection } => &mut layers[layer][projection as usize],
+                Site::Head => &mut head,
+            };
             if place.replace(low_rank).is_some() {
                 return Err(ModelError::Argument {
                     what: "an adapter's place",
-                    found: format!("{} of layer {}, twice", site.projection.name(), site.layer),
+                    found: format!("{}, twice", site.site.path()),
                     expected: "another for each".into(),
                 });
             }
         }
-        let lowest = sites
-            .iter()
-            .map(|site| (site.layer, Stage::of(site.projection)))
-            .min();
-        Ok(Self { layers, lowest })
+        Ok(Self {
+            embedding,
+            layers,
+            head,
+            lowest: sites.iter().map(|site| Lowest::of(site.site)).min(),
+        })
     }
 
     /// Computes what scales the outputs of sites with a magnitude, from the weights and the sites as they stand.
@@ -122,11 +148,17 @@ impl<'a> Prepared<'a> {
                 for group in [vec![q, k, v], vec![o], vec![gate, up], vec![down]] {
                     let with_magnitude = group.into_iter().flatten().filter_map(|site| {
                         site.magnitude?;
-                        Some((block.place(site.projection, &weights.config), site))
+                        let Site::Block { projection, .. } = site.site else {
+                            return None;
+                        };
+                        Some((block.place(projection, &weights.config), site))
                     });
                     measure(&mut with_magnitude.collect::<Vec<_>>());
                 }
             });
+        if let Some(head) = self.head.as_mut().filter(|head| head.magnitude.is_some()) {
+            measure(&mut [(weights.head_place(), head)]);
+        }
     }
 
     /// The adapter of a projection.
@@ -134,35 +166,48 @@ impl<'a> Prepared<'a> {
         self.layers[layer][projection as usize].as_ref()
     }
 
+    /// The adapter of the embedding.
+    pub(super) fn embedding(&self) -> Option<&LowRankSite<'a>> {
+        self.embedding.as_ref()
+    }
+
+    /// The adapter of the head.
+    pub(super) fn head(&self) -> Option<&LowRankSite<'a>> {
+        self.head.as_ref()
+    }
+
     /// The first part of the model that has an adapter.
-    pub(super) fn lowest(&self) -> Option<(usize, Stage)> {
+    pub(super) fn lowest(&self) -> Option<Lowest> {
         self.lowest
     }
 }
 
 fn check_site(config: &ModelConfig, site: &TrainingSite<'_>) -> Result<(), ModelError> {
-    let (out, inputs) = site.projection.dims(config);
+    let (out, inputs) = site.site.dims(config);
+    let magnitude_fits = match site.site {
+        Site::Embedding => site.magnitude.is_none(),
+        _ => site.magnitude.is_none_or(|m| m.len() == out),
+    };
     let fits = site.rank > 0
         && Some(site.a.len()) == site.rank.checked_mul(inputs)
         && Some(site.b.len()) == site.rank.checked_mul(out)
-        && site.magnitude.is_none_or(|m| m.len() == out);
-    if fits && site.layer < config.num_hidden_layers {
+        && magnitude_fits;
+    let layers = config.num_hidden_layers;
+    if fits && site.site.layer().is_none_or(|layer| layer < layers) {
         return Ok(());
     }
     Err(ModelError::Argument {
         what: "an adapter",
         found: format!(
-            "A of {} values, B of {} and a magnitude of {}, rank {}, for {} of layer {}",
+            "A of {} values, B of {} and a magnitude of {}, rank {}, for {}",
             site.a.len(),
             site.b.len(),
             site.magnitude.map_or(0, <[f32]>::len),
             site.rank,
-            site.projection.name(),
-            site.layer
+            site.site.path()
         ),
         expected: format!(
-            "[r, {inputs}], [{out}, r] and [{out}] or none, in one of {} layers",
-            config.num_hidden_layers
+            "[r, {inputs}], [{out}, r] and [{out}] or none (none beside the embedding), in one of {layers} layers"
         ),
     })
 }

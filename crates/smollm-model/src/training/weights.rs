@@ -53,6 +53,8 @@ pub(super) struct Weights {
     embed: Option<PackedMatrix>,
     /// `[vocab, hidden]`
     pub(super) head: Frozen,
+    /// Of the head, when they are first asked for.
+    head_squares: OnceLock<Vec<f64>>,
     pub(super) layers: Vec<Block>,
     pub(super) norm: Vec<f32>,
     /// Whether inputs of products are rounded to bf16.
@@ -78,6 +80,7 @@ impl Weights {
             embed: embed.map(|embed| source.packed(&embed)).transpose()?,
             rounded: head.rounds(),
             head,
+            head_squares: OnceLock::new(),
             layers,
         })
     }
@@ -89,6 +92,15 @@ impl Weights {
         let layers = (0..ck.config().num_hidden_layers).flat_map(|layer| source.block(layer));
         let groups = embed.into_iter().chain([head]).chain(layers);
         Ok(groups.map(|group| source.bytes(&group)).sum())
+    }
+
+    /// Where the head is.
+    pub(super) fn head_place(&self) -> Place<'_> {
+        Place {
+            weights: &self.head,
+            column: 0,
+            squares: &self.head_squares,
+        }
     }
 
     #[cfg(test)]

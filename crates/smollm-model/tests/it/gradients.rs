@@ -61,7 +61,11 @@ fn loss(model: &Llama, mode: Mode) -> (f64, GradStore) {
         }
     }
     let nll = model
-        .nll(&model.hidden(&batch, mode).unwrap(), &rows, &targets)
+        .nll(
+            &model.hidden(&batch, mode).unwrap(),
+            (&rows, &targets),
+            mode,
+        )
         .unwrap();
     (
         f64::from(nll.to_scalar::<f32>().unwrap()),

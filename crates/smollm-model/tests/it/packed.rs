@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 use smollm_model::{
     Checkpoint, Completion, Decoder, Engine, EngineLimits, Event, GenerationConfig, KvType, Llama,
     LowRank, ModelError, ModelSource, PackedCache, PackedLlama, PackedOptions, Phase, Projection,
-    Ragged, Request, Sampling, Segment, WeightFormat, generate, ops::row_norms,
+    Ragged, Request, Sampling, Segment, Site, WeightFormat, generate, ops::row_norms,
 };
 
 use crate::{golden, ids, tiny};
@@ -217,8 +217,8 @@ fn greedy_answers_in_f32_are_the_references() {
 }
 
 /// A magnitude that is a tenth to two times a row's norm.
-fn magnitude(model: &Llama, (layer, projection): (usize, Projection)) -> Tensor {
-    let norms = row_norms(&model.linear(layer, projection).weight).unwrap();
+fn magnitude(model: &Llama, site: Site) -> Tensor {
+    let norms = row_norms(&model.at(site).weight).unwrap();
     let norms = norms.to_vec1::<f32>().unwrap();
     let scaled = norms.iter().enumerate();
     let scaled: Vec<f32> = scaled
@@ -227,8 +227,8 @@ fn magnitude(model: &Llama, (layer, projection): (usize, Projection)) -> Tensor 
     Tensor::new(scaled, model.device()).unwrap()
 }
 
-/// A small update of every projection; with a magnitude for odd seeds.
-fn updates(seed: usize) -> Vec<(usize, Projection, LowRank)> {
+/// A small update of every place, embedding and head included; with magnitudes for odd seeds.
+fn updates(seed: usize) -> Vec<(Site, LowRank)> {
     let model = tiny();
     let config = model.config();
     let value = |i: usize| ((i * 2_654_435_761 + seed * 97) % 1009) as f32 / 1009.0 - 0.5;
@@ -236,19 +236,18 @@ fn updates(seed: usize) -> Vec<(usize, Projection, LowRank)> {
         let values: Vec<f32> = (0..rows * cols).map(|i| 0.2 * value(i)).collect();
         Tensor::from_vec(values, (rows, cols), model.device()).unwrap()
     };
-    let sites = (0..config.num_hidden_layers)
-        .flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)));
-    sites
-        .map(|(layer, projection)| {
-            let (out, inputs) = projection.dims(config);
+    Site::all(config.num_hidden_layers)
+        .map(|site| {
+            let (out, inputs) = site.dims(config);
+            let scaled = seed % 2 == 1 && site != Site::Embedding;
             let update = LowRank {
                 a: matrix(4, inputs),
                 b: matrix(out, 4),
                 scale: 2.0,
                 dropout: 0.0,
-                magnitude: (seed % 2 == 1).then(|| magnitude(&model, (layer, projection))),
+                magnitude: scaled.then(|| magnitude(&model, site)),
             };
-            (layer, projection, update)
+            (site, update)
         })
         .collect()
 }
@@ -283,8 +282,8 @@ fn adapters_side_by_side_equal_each_alone() {
     for (number, adapter) in adapters.into_iter().enumerate() {
         let mut reference = tiny();
         if let Some(adapter) = adapter {
-            for (layer, projection, update) in updates(adapter + 1) {
-                reference.linear_mut(layer, projection).low_rank = Some(update);
+            for (site, update) in updates(adapter + 1) {
+                *reference.low_rank_mut(site) = Some(update);
             }
         }
         let config = GenerationConfig {
@@ -307,11 +306,10 @@ fn adapters_side_by_side_equal_each_alone() {
 /// Beside weights of every kind, against the reference with the same weights.
 #[test]
 fn magnitudes_scale_as_the_reference_does() {
-    let plain = updates(1).into_iter().map(|(layer, projection, update)| {
+    let plain = updates(1).into_iter().map(|(site, update)| {
         let magnitude = None;
         (
-            layer,
-            projection,
+            site,
             LowRank {
                 magnitude,
                 ..update
@@ -332,8 +330,8 @@ fn magnitudes_scale_as_the_reference_does() {
             model.add_adapter(plain.clone()).unwrap(),
         ];
         let mut reference = Llama::load(&checkpoint(file), DType::F32, tiny().device()).unwrap();
-        for (layer, projection, update) in updates(1) {
-            reference.linear_mut(layer, projection).low_rank = Some(update);
+        for (site, update) in updates(1) {
+            *reference.low_rank_mut(site) = Some(update);
         }
         for prompt in prompts() {
             let wanted = reference_logits(&reference, &prompt);
@@ -352,12 +350,12 @@ fn magnitudes_scale_as_the_reference_does() {
 #[test]
 fn logits_that_are_not_finite_are_an_error() {
     let mut model = packed("tiny-model", WeightFormat::F32, 1);
-    let endless = updates(2).into_iter().map(|(layer, projection, update)| {
+    let endless = updates(2).into_iter().map(|(site, update)| {
         let update = LowRank {
             scale: f64::from(f32::MAX),
             ..update
         };
-        (layer, projection, update)
+        (site, update)
     });
     let adapter = model.add_adapter(endless).unwrap();
     let config = GenerationConfig {
@@ -377,10 +375,10 @@ fn logits_that_are_not_finite_are_an_error() {
 fn what_does_not_fit_is_refused() {
     let mut model = packed("tiny-model", WeightFormat::Q8_0, 1);
     let mut wrong = updates(1);
-    wrong[0].0 = 99;
+    wrong[1].0 = Site::new(99, Projection::Q);
     assert!(model.add_adapter(wrong).is_err());
     let mut short = updates(1);
-    short[0].2.magnitude = Some(Tensor::new(&[1f32, 2.0], tiny().device()).unwrap());
+    short[1].1.magnitude = Some(Tensor::new(&[1f32, 2.0], tiny().device()).unwrap());
     let error = model.add_adapter(short).unwrap_err().to_string();
     assert!(error.contains("magnitude [2]"), "{error}");
     let mut cache = PackedCache::default();

@@ -92,8 +92,9 @@ fn every_engine_computes_with_what_is_left() {
     for file in ["tiny-model", "tiny-model-q8_0.gguf"] {
         let nll = |ck: &Checkpoint| {
             let model = Llama::load(ck, DType::F32, &Device::Cpu).unwrap();
-            let hidden = model.hidden(&inputs, smollm_model::Mode::Eval).unwrap();
-            let nll = model.nll(&hidden, &rows, &ids[1..]).unwrap();
+            let mode = smollm_model::Mode::Eval;
+            let hidden = model.hidden(&inputs, mode).unwrap();
+            let nll = model.nll(&hidden, (&rows, &ids[1..]), mode).unwrap();
             f64::from(nll.to_scalar::<f32>().unwrap())
         };
         let (whole, less) = (nll(&checkpoint(file)), nll(&without(file)));

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Var};
 use smollm_model::{
     Checkpoint, Checkpointing, EmbeddingNoise, Llama, LowRank, Mode, ModelFiles, Projection,
-    Ragged, SiteGradients, TrainingBatch, TrainingLlama, TrainingOptions, TrainingSite,
+    Ragged, Site, SiteGradients, TrainingBatch, TrainingLlama, TrainingOptions, TrainingSite,
     ops::row_norms,
 };
 
@@ -34,17 +34,16 @@ fn bf16s() -> TrainingOptions {
     }
 }
 
-/// An adapter of one projection.
+/// An adapter of one place.
 struct Pair {
-    layer: usize,
-    projection: Projection,
+    site: Site,
     a: Vec<f32>,
     b: Vec<f32>,
     /// DoRA's, where the case has one.
     magnitude: Option<Vec<f32>>,
 }
 
-/// What is trained on, and which projections carry adapters.
+/// What is trained on, and which places carry adapters.
 struct Case {
     batch: Ragged,
     rows: Vec<u32>,
@@ -55,7 +54,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(lengths: &[usize], places: &[(usize, Projection)], rank: usize, dropout: f32) -> Self {
+    fn new(lengths: &[usize], places: &[Site], rank: usize, dropout: f32) -> Self {
         let model = load(f32s());
         let config = model.config();
         let id = |s: usize, i: usize| ((i * i * 31 + s * 977 + i * 7) % config.vocab_size) as u32;
@@ -69,12 +68,15 @@ impl Case {
             let value = |i: usize| size * ((i * 7919 + key * 104_729 + 17) as f32 * 0.37).sin();
             (0..n).map(value).collect()
         };
-        let pair = |&(layer, projection): &(usize, Projection)| {
-            let (out, inputs) = projection.dims(config);
-            let key = 32 * layer + 2 * projection as usize;
+        let pair = |&site: &Site| {
+            let (out, inputs) = site.dims(config);
+            let key = match site {
+                Site::Embedding => 20,
+                Site::Block { layer, projection } => 32 * layer + 2 * projection as usize,
+                Site::Head => 22,
+            };
             Pair {
-                layer,
-                projection,
+                site,
                 a: values(rank * inputs, key, 0.1),
                 b: values(out * rank, key + 1, 0.05),
                 magnitude: None,
@@ -93,8 +95,9 @@ impl Case {
     /// The same with magnitudes, from half to one and a half times the norms of the weights' rows.
     fn with_magnitudes(mut self) -> Self {
         let model = open(&files(), DType::F32);
-        for pair in &mut self.pairs {
-            let weight = &model.linear(pair.layer, pair.projection).weight;
+        let vectors = self.pairs.iter_mut();
+        for pair in vectors.filter(|pair| pair.site != Site::Embedding) {
+            let weight = &model.at(pair.site).weight;
             let norms = row_norms(weight).unwrap().to_vec1::<f32>().unwrap();
             let scaled = norms.iter().enumerate();
             let scaled = scaled.map(|(i, norm)| norm * (1.0 + 0.5 * (i as f32 * 0.7).sin()));
@@ -107,8 +110,7 @@ impl Case {
         let mut sites = Vec::new();
         for pair in &self.pairs {
             sites.push(TrainingSite {
-                layer: pair.layer,
-                projection: pair.projection,
+                site: pair.site,
                 rank: self.rank,
                 scale: 1.5,
                 dropout: self.dropout,
@@ -146,7 +148,8 @@ impl Case {
             .collect();
         let mode = Mode::Train { dropout_seed: SEED };
         let hidden = model.hidden(&self.batch, mode).unwrap();
-        let nll = model.nll(&hidden, &self.rows, &self.targets).unwrap();
+        let targets = (self.rows.as_slice(), self.targets.as_slice());
+        let nll = model.nll(&hidden, targets, mode).unwrap();
         let grads = (&nll * f64::from(FACTOR)).unwrap().backward().unwrap();
         let of = |var: &Var| {
             let gradient = grads.get(var).unwrap().flatten_all().unwrap();
@@ -162,7 +165,7 @@ impl Case {
     }
 
     fn attach(&self, model: &mut Llama, pair: &Pair) -> (Var, Var, Option<Var>) {
-        let (out, inputs) = pair.projection.dims(model.config());
+        let (out, inputs) = pair.site.dims(model.config());
         let var = |values: &[f32], shape: (usize, usize)| {
             Var::from_vec(values.to_vec(), shape, &Device::Cpu).unwrap()
         };
@@ -172,7 +175,7 @@ impl Case {
         );
         let magnitude = pair.magnitude.as_ref();
         let magnitude = magnitude.map(|m| Var::from_vec(m.clone(), m.len(), &Device::Cpu).unwrap());
-        model.linear_mut(pair.layer, pair.projection).low_rank = Some(LowRank {
+        *model.low_rank_mut(pair.site) = Some(LowRank {
             a: a.as_tensor().clone(),
             b: b.as_tensor().clone(),
             scale: 1.5,
@@ -183,11 +186,9 @@ impl Case {
     }
 }
 
-fn everywhere() -> Vec<(usize, Projection)> {
-    let layers = 0..2;
-    layers
-        .flat_map(|layer| Projection::ALL.map(|p| (layer, p)))
-        .collect()
+/// Embedding, all projections, and the head.
+fn everywhere() -> Vec<Site> {
+    Site::all(2).collect()
 }
 
 fn norm(x: &[f32]) -> f64 {
@@ -218,13 +219,7 @@ fn each(
 ) {
     assert_eq!(found.len(), expected.len());
     for ((pair, found), expected) in case.pairs.iter().zip(found).zip(expected) {
-        let name = |factor| {
-            format!(
-                "{} of layer {}, {factor}",
-                pair.projection.name(),
-                pair.layer
-            )
-        };
+        let name = |factor| format!("{}, {factor}", pair.site.path());
         check(&name("A"), &found.a, &expected.a);
         check(&name("B"), &found.b, &expected.b);
         if let Some(m) = &pair.magnitude {
@@ -294,10 +289,10 @@ fn noise_on_embeddings_is_the_same_and_changes_the_gradients() {
 #[test]
 fn one_sequence_and_q_and_v_alone_match_autograd() {
     let places = [
-        (0, Projection::Q),
-        (0, Projection::V),
-        (1, Projection::Q),
-        (1, Projection::V),
+        Site::new(0, Projection::Q),
+        Site::new(0, Projection::V),
+        Site::new(1, Projection::Q),
+        Site::new(1, Projection::V),
     ];
     check_f32(&Case::new(&[200], &places, 8, 0.1));
 }
@@ -305,10 +300,20 @@ fn one_sequence_and_q_and_v_alone_match_autograd() {
 /// The walk back ends at the lowest adapter, wherever that is.
 #[test]
 fn any_lowest_adapter_matches_autograd() {
-    for projection in Projection::ALL {
-        for layer in 0..2 {
-            check_f32(&Case::new(&[9, 20], &[(layer, projection)], 2, 0.1));
-        }
+    for site in Site::all(2) {
+        check_f32(&Case::new(&[9, 20], &[site], 2, 0.1));
+    }
+}
+
+/// More rows than one chunk of the loss has, and tokens that come again and again.
+#[test]
+fn the_vocabularys_adapters_match_autograd_over_several_chunks() {
+    for dropout in [0.0, 0.3] {
+        let places = [Site::Head, Site::Embedding, Site::new(1, Projection::K)];
+        let mut case = Case::new(&[301, 44], &places, 5, dropout);
+        let few: Vec<u32> = case.batch.ids().iter().map(|id| id % 7).collect();
+        case.batch = Ragged::new(&[&few[..301], &few[301..]]).unwrap();
+        check_f32(&case);
     }
 }
 
@@ -425,7 +430,7 @@ fn gradients_are_added_and_evaluation_drops_nothing() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let case = Case::new(&[5], &[(1, Projection::K)], 2, 0.0);
+    let case = Case::new(&[5], &[Site::new(1, Projection::K)], 2, 0.0);
     let mut model = load(f32s());
     let sites = case.sites();
     let mut gradients = vec![SiteGradients::zeros(&sites[0])];
@@ -452,10 +457,10 @@ fn what_does_not_fit_is_refused() {
     };
     assert!(message(fewer, &sites).contains("number of targets"));
     let high = TrainingSite {
-        layer: 2,
+        site: Site::newSite::new(2, Projection::Q),
         ..sites[0]
     };
-    assert!(message(batch, &[high]).contains("layer 2"));
+    assert!(message(batch, &[high]).contains("layers.2."));
     let thin = TrainingSite {
         rank: 1,
         ..sites[0]

@@ -109,7 +109,7 @@ fn nll_of_training_rows_equals_transformers() {
             .unwrap();
         let rows: Vec<u32> = (0..n as u32 - 1).collect();
         let nll: f32 = model()
-            .nll(&hidden, &rows, &ids[1..])
+            .nll(&hidden, (&rows, &ids[1..]), Mode::Eval)
             .unwrap()
             .to_scalar()
             .unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::training::{Memory, SiteGradients, TrainingBatch, TrainingLlama, TrainingSite};
-use crate::{Checkpoint, ModelFiles, Ragged, WeightFormat};
+use crate::{Checkpoint, ModelFiles, Ragged, Site, WeightFormat};
 
 fn bytes<T>(buffer: &[T]) -> usize {
     size_of_val(buffer)
@@ -43,36 +43,30 @@ fn what_a_batch_leaves_behind_is_predicted_to_the_byte() {
                 };
                 let mut shapes = Vec::new();
                 let mut matrices = Vec::new();
-                for layer in 0..config.num_hidden_layers {
-                    for projection in Projection::ALL {
-                        let (out, inputs) = projection.dims(&config);
-                        shapes.push(SiteShape {
-                            layer,
-                            projection,
-                            rank: 3,
-                            dropout: dropout > 0.0,
-                            magnitude: with_magnitude,
-                        });
-                        matrices.push((
-                            layer,
-                            projection,
-                            vec![0.01; 3 * inputs],
-                            vec![0.0; 3 * out],
-                            vec![1.0; out],
-                        ));
-                    }
+                // Those of embedding and head keep nothing of a token.
+                for site in Site::all(config.num_hidden_layers) {
+                    let (out, inputs) = site.dims(&config);
+                    let magnitude = with_magnitude && site != Site::Embedding;
+                    shapes.push(SiteShape {
+                        site,
+                        rank: 3,
+                        dropout: dropout > 0.0,
+                        magnitude,
+                    });
+                    let magnitude = magnitude.then(|| vec![1.0; out]);
+                    let (a, b) = (vec![0.01; 3 * inputs], vec![0.0; 3 * out]);
+                    matrices.push((site, a, b, magnitude));
                 }
                 let sites: Vec<TrainingSite<'_>> = matrices
                     .iter()
-                    .map(|(layer, projection, a, b, m)| TrainingSite {
-                        layer: *layer,
-                        projection: *projection,
+                    .map(|(site, a, b, m)| TrainingSite {
+                        site: *site,
                         rank: 3,
                         scale: 1.0,
                         dropout,
                         a,
                         b,
-                        magnitude: with_magnitude.then_some(m),
+                        magnitude: m.as_deref(),
                     })
                     .collect();
                 let mut gradients: Vec<_> = sites.iter().map(SiteGradients::zeros).collect();
@@ -133,8 +127,7 @@ fn a_batch_costs_what_its_products_do() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/tiny-model");
     let checkpoint = Checkpoint::open(&ModelFiles::Dir(folder.into())).unwrap();
     let site = SiteShape {
-        layer: 0,
-        projection: Projection::Q,
+        site: Site::new(0, Projection::Q),
         rank: 2,
         dropout: false,
         magnitude: false,
@@ -159,11 +152,31 @@ fn a_batch_costs_what_its_products_do() {
         ..options
     };
     // From the second of two layers on, half of the frozen products are walked back through.
-    let above = [SiteShape { layer: 1, ..site }];
+    let above = [SiteShape {
+        site: Site::new(1, Projection::Q),
+        ..site
+    }];
     let half = 10 * (block + 4 * adapter) + 5 * pairs + 2 * 4 * head;
     let plain = TrainingOptions::default();
     let upper = TrainingCost::new(checkpoint.config(), plain, &above);
     assert_eq!(upper.gradient_flops(batch), f64::from(forward + half));
+    // Beside the head only its own adapter is walked back through, beside the embedding everything.
+    let at = |site_at| {
+        [SiteShape {
+            site: site_at,
+            ..site
+        }]
+    };
+    let (blocks, of_head) = (10 * 2 * block + 4 * pairs, 2 * 4 * head);
+    let own = 2 * 4 * 2 * (96 + 1237);
+    let of = |sites: &[SiteShape]| {
+        TrainingCost::new(checkpoint.config(), plain, sites).gradient_flops(batch)
+    };
+    let alone = blocks + of_head + 3 * own;
+    assert_eq!(of(&at(Site::Head)), f64::from(alone));
+    let own = 2 * 10 * 2 * 96;
+    let all = 2 * blocks + 6 * pairs + 2 * of_head + 3 * own;
+    assert_eq!(of(&at(Site::Embedding)), f64::from(all));
     let none = TrainingCost::new(checkpoint.config(), plain, &[]);
     assert_eq!(none.gradient_flops(batch), none.loss_flops(batch));
     let again = f64::from(2 * 10 * (block + adapter) + 4 * pairs);
