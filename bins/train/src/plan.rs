@@ -335,7 +335,7 @@ impl Planning<'_> {
             return 0;
         }
         let of = |site: &SiteShape| {
-            let (out, inputs) = site.dims(self.opened.config());
+            let (out, inputs) = site.site.dims(self.opened.config());
             out * inputs
         };
         let largest = sites.iter().map(of).max().unwrap_or(0);

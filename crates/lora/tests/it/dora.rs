@@ -76,7 +76,7 @@ fn packed_gradients(start: &Adapter) -> Vec<(String, Vec<f32>)> {
         .iter()
         .zip(&flat)
         .map(|((site, pair), (a, b, magnitude))| TrainingSite {
-            site,
+            site: *site,
             rank: pair.a.dims()[0],
             scale: start.scale(*site),
             dropout: 0.0,
@@ -104,9 +104,9 @@ fn packed_gradients(start: &Adapter) -> Vec<(String, Vec<f32>)> {
     }
     let mut all = Vec::new();
     for ((site, _), sums) in pairs.iter().zip(sums) {
-        all.push((Factor::A.tensor_name(site), sums.a));
-        all.push((Factor::B.tensor_name(site), sums.b));
-        all.push((Factor::Magnitude.tensor_name(site), sums.magnitude));
+        all.push((Factor::A.tensor_name(*site), sums.a));
+        all.push((Factor::B.tensor_name(*site), sums.b));
+        all.push((Factor::Magnitude.tensor_name(*site), sums.magnitude));
     }
     all
 }

@@ -352,6 +352,6 @@ fn training_beside_the_residual_learns_from_the_factors_on() {
     }
     let config: &LoraConfig = plain.config();
     assert_eq!((config.r, config.lora_alpha), (6, 10.0));
-    let name = |factor| factor.tensor_name(plain.pairs().next().unwrap().0);
+    let name = |factor: Factor| factor.tensor_name(plain.pairs().next().unwrap().0);
     assert!(plain.tensors().contains_key(&name(Factor::A)));
 }

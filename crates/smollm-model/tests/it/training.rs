@@ -457,7 +457,7 @@ fn what_does_not_fit_is_refused() {
     };
     assert!(message(fewer, &sites).contains("number of targets"));
     let high = TrainingSite {
-        site: Site::newSite::new(2, Projection::Q),
+        site: Site::new(2, Projection::Q),
         ..sites[0]
     };
     assert!(message(batch, &[high]).contains("layers.2."));
