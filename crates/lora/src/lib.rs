@@ -34,7 +34,7 @@
 //!     hidden_size: 64, intermediate_size: 96, num_hidden_layers: 2, num_attention_heads: 2,
 //!     num_key_value_heads: 1, head_dim: 32, vocab_size: 100, max_position_embeddings: 128,
 //!     rms_norm_eps: 1e-5, rope_theta: 10_000.0, tie_word_embeddings: true,
-//!     bos_token_id: Some(1), eos_token_ids: vec![2],
+//!     bos_token_id: Some(1), eos_token_ids: vec![2], pad_token_id: None,
 //! };
 //! let config = LoraConfig { r: 4, target_modules: "q_proj,v_proj".parse()?, ..LoraConfig::default() };
 //! let adapter = Adapter::init(&model, config, 42)?;

@@ -42,6 +42,9 @@ pub struct ModelConfig {
     pub bos_token_id: Option<u32>,
     /// Tokens that end an answer, those of `generation_config.json` first; may be empty.
     pub eos_token_ids: Vec<u32>,
+    /// Token that fills rows up, if the model says so. Here no row is filled up; but as in transformers, where it is the
+    /// embedding's `padding_idx`, the embedding of this token never learns.
+    pub pad_token_id: Option<u32>,
 }
 
 impl ModelConfig {
@@ -95,6 +98,7 @@ impl ModelConfig {
             "num_attention_heads": self.num_attention_heads,
             "num_hidden_layers": self.num_hidden_layers,
             "num_key_value_heads": self.num_key_value_heads,
+            "pad_token_id": self.pad_token_id,
             "rms_norm_eps": self.rms_norm_eps,
             "rope_scaling": null,
             "rope_theta": self.rope_theta,

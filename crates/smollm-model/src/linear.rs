@@ -142,13 +142,22 @@ impl Linear {
         }
     }
 
-    /// Rows `ids: [tokens]` of the embedding's table, `[tokens, out]` f32, plus `scale · B A[:, id]` for each.
-    pub(crate) fn look_up(&self, ids: &Tensor) -> Result<Tensor> {
-        let rows = self.weight.index_select(ids, 0)?.to_dtype(DType::F32)?;
+    /// Rows `ids: [tokens]` of the embedding's table, `[tokens, out]` f32, plus `scale · B A[:, id]` for each. No gradient
+    /// reaches the column of `A` of the token `padding`, as in `torch.nn.Embedding` with `padding_idx`.
+    pub(crate) fn look_up(&self, ids: &[u32], padding: Option<u32>) -> Result<Tensor> {
+        let device = self.weight.device();
+        let at = Tensor::new(ids, device)?;
+        let rows = self.weight.index_select(&at, 0)?.to_dtype(DType::F32)?;
         let Some(update) = &self.low_rank else {
             return Ok(rows);
         };
-        let u = update.a.index_select(ids, 1)?.t()?;
+        let mut u = update.a.index_select(&at, 1)?.t()?;
+        if let Some(padding) = padding.filter(|padding| ids.contains(padding)) {
+            let still = ids.iter().map(|id| f32::from(*id == padding)).collect();
+            let still = Tensor::from_vec(still, (ids.len(), 1), device)?;
+            let learns = still.affine(-1.0, 1.0)?;
+            u = (u.broadcast_mul(&learns)? + u.detach().broadcast_mul(&still)?)?;
+        }
         rows + (u.matmul(&update.b.t()?)? * update.scale)?
     }
 }

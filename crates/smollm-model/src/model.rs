@@ -340,8 +340,9 @@ impl Llama {
 
     /// The embeddings of a batch's tokens with its noise, `[tokens, hidden]` f32.
     fn embed(&self, batch: &Ragged) -> Result<Tensor, ModelError> {
-        let ids = Tensor::new(batch.ids(), &self.device)?;
-        let h = self.embed_tokens.look_up(&ids)?;
+        let h = self
+            .embed_tokens
+            .look_up(batch.ids(), self.config.pad_token_id)?;
         if !batch.is_noisy() {
             return Ok(h);
         }

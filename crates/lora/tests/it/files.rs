@@ -22,6 +22,7 @@ fn model() -> ModelConfig {
         tie_word_embeddings: true,
         bos_token_id: None,
         eos_token_ids: vec![2],
+        pad_token_id: None,
     }
 }
 

@@ -28,6 +28,7 @@ fn config() -> ModelConfig {
         tie_word_embeddings: true,
         bos_token_id: Some(1),
         eos_token_ids: vec![2, 0],
+        pad_token_id: None,
     }
 }
 
@@ -220,6 +221,7 @@ fn gguf_rows_come_back_in_rotate_half_order() {
         let open = Checkpoint::open(&files).unwrap();
         let expected = ModelConfig {
             eos_token_ids: vec![2],
+            pad_token_id: None,
             ..config.clone()
         };
         assert_eq!(open.config(), &expected);

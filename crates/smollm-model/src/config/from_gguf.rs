@@ -53,6 +53,7 @@ pub(super) fn read(file: &GgufFile) -> Result<ModelConfig, ModelError> {
             .opt_u32("tokenizer.ggml.eos_token_id")?
             .into_iter()
             .collect(),
+        pad_token_id: file.opt_u32("tokenizer.ggml.padding_token_id")?,
     };
     config.checked(&place)
 }

@@ -46,6 +46,11 @@ pub(super) fn read(dir: &Path) -> Result<ModelConfig, ModelError> {
         tie_word_embeddings: json.opt_bool("tie_word_embeddings")?.unwrap_or(false),
         bos_token_id: json.token_ids("bos_token_id")?.first().copied(),
         eos_token_ids,
+        // Nothing that answers depends on it, so -1, which some models have, is as good as none.
+        pad_token_id: json
+            .get("pad_token_id")
+            .and_then(Value::as_u64)
+            .and_then(|id| u32::try_from(id).ok()),
     };
     config.checked(&json.place)
 }

@@ -4,7 +4,8 @@
 //! U_t = A[:, id_t],       H += s · U Bᵀ
 //! dU = s · dH B,          dA[:, id_t] += dU_t,     dB += s · dHᵀ U
 //! ```
-//! Tokens are taken in their order where several have one id, whatever the number of threads.
+//! Tokens are taken in their order where several have one id, whatever the number of threads. The column of the model's
+//! padding token gets no gradient: transformers makes it the embedding's `padding_idx`, and PEFT follows.
 
 use super::SiteGradients;
 use super::low_rank::{Combine, LowRankSite, SiteScratch};
@@ -28,7 +29,7 @@ impl LowRankSite<'_> {
     /// Adds the gradients of `A` and `B` from `dh: [tokens, out]`, the gradient of the embeddings of `ids`.
     pub(super) fn embedding_backward(
         &self,
-        ids: &[u32],
+        (ids, padding): (&[u32], Option<u32>),
         dh: &[f32],
         scratch: &mut SiteScratch,
         gradients: &mut [SiteGradients],
@@ -36,7 +37,8 @@ impl LowRankSite<'_> {
         let gradients = &mut gradients[self.index];
         let du = grow(&mut scratch.du, ids.len() * self.rank);
         self.inner_gradient((dh, self.outputs), du);
-        for (id, du) in ids.iter().zip(du.chunks_exact(self.rank)) {
+        let columns = ids.iter().zip(du.chunks_exact(self.rank));
+        for (id, du) in columns.filter(|(id, _)| Some(**id) != padding) {
             let column = gradients.a.iter_mut().skip(*id as usize);
             for (a, du) in column.step_by(self.inputs).zip(du) {
                 *a += du;

@@ -400,7 +400,8 @@ impl Memory {
         }
         if let Some(site) = pass.sites.embedding() {
             let scratch = self.backward.site();
-            site.embedding_backward(pass.batch.ids(), &self.dh[..values], scratch, gradients);
+            let ids = (pass.batch.ids(), pass.config.pad_token_id);
+            site.embedding_backward(ids, &self.dh[..values], scratch, gradients);
         }
     }
 }

@@ -350,7 +350,11 @@ fn magnitudes_scale_as_the_reference_does() {
 #[test]
 fn logits_that_are_not_finite_are_an_error() {
     let mut model = packed("tiny-model", WeightFormat::F32, 1);
-    let endless = updates(2).into_iter().map(|(site, update)| {
+    // An endless embedding would be no more than zero, once it is normed.
+    let layers = updates(2)
+        .into_iter()
+        .filter(|(site, _)| *site != Site::Embedding);
+    let endless = layers.map(|(site, update)| {
         let update = LowRank {
             scale: f64::from(f32::MAX),
             ..update

@@ -317,6 +317,26 @@ fn the_vocabularys_adapters_match_autograd_over_several_chunks() {
     }
 }
 
+/// Token 2 is the fixture's padding, and ends every turn: PEFT never moves its column.
+#[test]
+fn the_embedding_of_the_padding_token_learns_nothing() {
+    let case = Case::new(&[40], &[Site::Embedding], 3, 0.0);
+    let few: Vec<u32> = (0..40).map(|i| 1 + i % 3).collect();
+    let case = Case {
+        batch: Ragged::new(&[few]).unwrap(),
+        ..case
+    };
+    let model = load(f32s());
+    let (vocab, padding) = (model.config().vocab_size, model.config().pad_token_id);
+    assert_eq!(padding, Some(2));
+    for (_, gradients) in [case.packed(&mut load(f32s())), case.reference(DType::F32)] {
+        for row in gradients[0].a.chunks_exact(vocab) {
+            assert_eq!(row[2], 0.0);
+            assert!(row[1] != 0.0 && row[3] != 0.0);
+        }
+    }
+}
+
 #[test]
 fn bf16_points_where_autograd_points() {
     bf16_points_alike(&Case::new(&[70, 5, 130], &everywhere(), 4, 0.1));
