@@ -26,8 +26,14 @@ pub(crate) fn prepare(args: &Args, source: &Source) -> Result<Work, StageError> 
     } else {
         source.adapter.clone()
     };
-    if let Some(base) = &args.base_model {
-        adapter.set_base_model(Some(base.clone()), args.revision.clone());
+    // The others look as they convert; what is copied would go out as it is.
+    if args.format == Format::Peft {
+        for (name, tensor) in adapter.tensors() {
+            check_finite(&name, tensor)?;
+        }
+    }
+    if let Some(base) = &args.model.base_model {
+        adapter.set_base_model(Some(base.clone()), args.model.revision.clone());
     }
     let names_base = args.format != Format::GgufAdapter;
     if names_base && args.push.push_to_hub.is_some() {

@@ -25,7 +25,6 @@ mod summary;
 mod tensorboard;
 mod view;
 
-use loader::LoadError;
 use lora::{
     Adapter, Checkpoint, Evaluation, Residual, Scorer, Settings, Snapshot, TrainConfig, TrainError,
     TrainOutcome, TrainState, Trainable,
@@ -174,7 +173,7 @@ fn identity(args: &Args, prepared: &Prepared) -> Result<(Manifest, Settings), St
     manifest.model = Some(opened.description().to_owned());
     manifest.template = Some(opened.prompter().template_hash());
     manifest.adapter = args.init_adapter.as_ref().map(|p| p.display().to_string());
-    let mut decisive = opened.weight_files().map_err(load_error)?;
+    let mut decisive = opened.weight_files()?;
     let initial = args.init_adapter.as_ref();
     decisive.extend(initial.map(|dir| dir.join(lora::WEIGHTS_FILE)));
     let asked = prepared.questions.as_ref().map(Questions::fingerprint);
@@ -358,15 +357,6 @@ fn warn_if_nothing_moves(config: &TrainConfig, steps: usize) {
             "note: the learning rate of every step is 0 (the first step of a warm-up has rate 0); \
              pass --warmup-ratio 0 or more steps",
         );
-    }
-}
-
-/// Each error of the loader with the exit code that it deserves.
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
     }
 }
 

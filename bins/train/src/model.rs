@@ -8,7 +8,7 @@ use stage::StageError;
 
 use crate::args::Args;
 use crate::choices::{EngineArg, Precision, QuantizeArg};
-use crate::{load_error, plan, say};
+use crate::{plan, say};
 
 /// A base model that stays loaded from one run to the next, for as long as it is the one that is asked for.
 ///
@@ -99,7 +99,7 @@ impl Model {
                 model.map(|model| Self::Packed(Box::new(model)))
             }
         };
-        model.map_err(load_error)
+        model.map_err(StageError::from)
     }
 
     /// The variables that training starts from.

@@ -11,7 +11,7 @@ use crate::args::Args;
 use crate::plan::{self, Planning};
 use crate::rows::{self, Encoded, RowCounts};
 use crate::scorer::{self, Questions};
-use crate::{check, load_error, say, start};
+use crate::{check, say, start};
 
 /// Model, adapter and rows.
 pub(crate) struct Prepared {
@@ -30,8 +30,7 @@ impl Prepared {
     pub(crate) fn new(args: &Args) -> Result<Self, StageError> {
         check(args)?;
         scorer::check(args)?;
-        let opened = loader::open(&args.model())
-            .map_err(load_error)?
+        let opened = loader::open(&args.model())?
             .with_system(args.system.clone().filter(|text| !text.is_empty()))
             .with_date(args.date);
         let start = start::adapter(args, &opened)?;

@@ -18,7 +18,6 @@ use stage::{OrExit, StageError, interrupt, sha256_bytes};
 use textmetrics::{ScoreOptions, Summary, score_rows};
 
 use crate::args::Args;
-use crate::load_error;
 use crate::rows::Encoded;
 
 /// What is measured, in the order in which people read it, with what they call it. `rougeL` and `gen_len` are the names
@@ -203,7 +202,7 @@ impl AnswerScorer {
         Ok(Self {
             questions,
             prompter: opened.prompter().clone(),
-            model: loader::pack(&[opened], PackedOptions::default()).map_err(load_error)?,
+            model: loader::pack(&[opened], PackedOptions::default())?,
         })
     }
 

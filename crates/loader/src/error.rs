@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use stage::StageError;
+
 /// Everything that can go wrong between a name and a model that runs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -89,5 +91,16 @@ impl LoadError {
     /// Whether what was asked for makes no sense, as opposed to what was found.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Ambiguous(_) | Self::NoBase { .. })
+    }
+}
+
+impl From<LoadError> for StageError {
+    /// Wrong usage (2) where [`LoadError::is_usage`] says so, else bad data (3).
+    fn from(error: LoadError) -> Self {
+        if error.is_usage() {
+            Self::usage(error)
+        } else {
+            Self::bad_data(error)
+        }
     }
 }

@@ -34,6 +34,7 @@
 mod choose;
 mod error;
 mod inference;
+mod model_args;
 mod opened;
 mod stop;
 mod variants;
@@ -44,6 +45,7 @@ pub use candle_core::{DType, Tensor};
 pub use error::LoadError;
 pub use inference::{InferenceArgs, KvPrecision, Precision, Quantization};
 pub use lora::{Adapter, detach};
+pub use model_args::ModelArgs;
 pub use opened::{Loaded, Opened};
 /// Runs what was loaded.
 pub use smollm_model;
