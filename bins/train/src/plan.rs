@@ -1,21 +1,20 @@
 //! What a run will take, told before it begins: steps, tokens, arithmetic, memory, time.
 
+mod memory;
+
 use loader::Opened;
-use lora::{Adapter, Load, Optim, Sample, TrainConfig, Workload};
+use lora::{Adapter, Load, Sample, TrainConfig, Workload};
 use serde::Serialize;
-use smollm_model::{
-    Checkpointing, SiteShape, TrainingCost, TrainingMemory, TrainingOptions, WeightFormat,
-};
+use smollm_model::{Checkpointing, SiteShape, TrainingCost, TrainingOptions, WeightFormat};
 use stage::StageError;
 
 use crate::args::Args;
-use crate::choices::{BatchingArg, EngineArg, KeepArg, Precision, QuantizeArg};
+use crate::choices::{BatchingArg, EngineArg, KeepArg, Precision};
 use crate::machine::{Bytes, available, held};
 use crate::scorer::Questions;
 use crate::train_error;
-
-/// The program, the tokenizer and what the threads need.
-const PROGRAM: usize = 40_000_000;
+pub use memory::MemoryPlan;
+use memory::smaller_weights;
 
 /// What a run is planned from.
 pub(crate) struct Planning<'a> {
@@ -64,29 +63,6 @@ pub struct Plan {
     pub seconds: Option<f64>,
     /// Floating-point operations a second of that batch.
     pub flops_per_s: Option<f64>,
-}
-
-/// Bytes, by what they are for.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct MemoryPlan {
-    /// Weights, packed.
-    pub weights: usize,
-    /// What the largest batch leaves behind for its backward pass, and buffers.
-    pub activations: usize,
-    /// Logits of a chunk of supervised tokens.
-    pub logits: usize,
-    /// The adapter with gradients and what the optimiser remembers, and their average.
-    pub adapter: usize,
-    /// The model that generates answers, with its keys and values.
-    pub generation: usize,
-    /// Program, tokenizer, rows, and what reading the weights leaves behind.
-    pub program: usize,
-    /// All of it.
-    pub total: usize,
-    /// All of it with `--checkpointing none`.
-    pub total_without_checkpointing: usize,
-    /// All of it with `--checkpointing block`.
-    pub total_with_checkpointing: usize,
 }
 
 impl Plan {
@@ -265,91 +241,7 @@ impl Plan {
     }
 }
 
-/// The flag with which the weights take the least memory, if that is less than they take now.
-fn smaller_weights(planning: &Planning<'_>) -> Option<&'static str> {
-    let flags = [
-        (QuantizeArg::Stored, "--quantize stored"),
-        (QuantizeArg::Q8_0, "--quantize q8_0"),
-    ];
-    let sizes = flags.into_iter().filter_map(|(quantize, flag)| {
-        let mut options = options(planning.args, Checkpointing::None);
-        options.format = quantize.format();
-        let bytes = planning.opened.training_weight_bytes(options).ok()?;
-        Some((bytes, flag))
-    });
-    let least = sizes.min_by_key(|(bytes, _)| *bytes);
-    let less = least.filter(|(bytes, _)| *bytes < planning.weight_bytes);
-    less.map(|(_, flag)| flag)
-}
-
 impl Planning<'_> {
-    /// Everything that a run holds at once.
-    fn memory(&self, largest: Load, how: Checkpointing) -> MemoryPlan {
-        let sites = sites(self.start);
-        let total = |how| self.cost(how, &sites).memory(largest.shape());
-        let rows = self.rows.iter().chain(self.eval_rows);
-        let rows: usize = rows
-            .map(|row| 4 * row.ids.len() + 8 * row.labels.len())
-            .sum();
-        // What reading the weights leaves in the allocator: about the largest of them, in f32 (measured).
-        let model = self.opened.config();
-        let program = PROGRAM + rows + size_of::<f32>() * model.vocab_size * model.hidden_size;
-        let generation = self.questions.map_or(0, |q| q.memory(self.opened));
-        // The cost is that of a run with AdamW.
-        let (two, mut own) = (
-            self.remembered(Optim::default()),
-            self.remembered(self.config.optim),
-        );
-        let copy = size_of::<f32>() * self.start.parameters();
-        // The average, and the factors that were taken out of the base, are kept beside what learns.
-        let copies = [
-            self.config.ema_decay.is_some(),
-            self.args.init_lora_weights.changes_base(),
-        ];
-        own += copy * copies.into_iter().filter(|is| *is).count();
-        let adapter = |parts: &TrainingMemory| parts.adapter - two + own;
-        let decomposing = self.decomposing(&sites);
-        let whole = |how| {
-            let parts = total(how);
-            let learning = parts.total() - parts.adapter + adapter(&parts);
-            learning.max(decomposing) + program + generation
-        };
-        let parts = total(how);
-        MemoryPlan {
-            weights: parts.weights,
-            activations: parts.activations,
-            logits: parts.logits,
-            adapter: adapter(&parts),
-            generation,
-            program,
-            total: whole(how),
-            total_without_checkpointing: whole(Checkpointing::None),
-            total_with_checkpointing: whole(Checkpointing::Block),
-        }
-    }
-
-    /// Bytes of the weights that are decomposed at once, before the base is loaded: each in f32, and in f64 with its
-    /// factors, copies of these, and room to work.
-    fn decomposing(&self, sites: &[SiteShape]) -> usize {
-        if !self.args.init_lora_weights.changes_base() {
-            return 0;
-        }
-        let of = |site: &SiteShape| {
-            let (out, inputs) = site.projection.dims(self.opened.config());
-            out * inputs
-        };
-        let largest = sites.iter().map(of).max().unwrap_or(0);
-        let at_once = rayon::current_num_threads().min(sites.len());
-        at_once * largest * (size_of::<f32>() + 6 * size_of::<f64>())
-    }
-
-    /// Bytes of what an optimiser remembers of the adapter.
-    fn remembered(&self, optim: Optim) -> usize {
-        let tensors = self.start.tensors();
-        let counts = tensors.values().map(|t| optim.remembered(t.dims()));
-        size_of::<f32>() * counts.sum::<usize>()
-    }
-
     /// Floating-point operations of the gradients of some rows.
     pub(crate) fn gradient_flops(&self, rows: &[Sample], how: Checkpointing) -> f64 {
         let sites = sites(self.start);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use loader::Opened;
 use lora::{Adapter, Sample, TrainConfig};
-use smollm_model::{Checkpointing, WeightFormat};
+use smollm_model::Checkpointing;
 use stage::StageError;
 
 use crate::args::Args;
@@ -43,12 +43,9 @@ impl Prepared {
         let eval_rows = eval_file.as_deref().map(encode).transpose()?;
         let eval = eval_file.as_deref().zip(eval_rows.as_ref());
         let questions = scorer::questions(args, &opened, eval)?;
-        let mut options = plan::options(args, Checkpointing::None);
-        // A weight that something is taken out of has other numbers than the file's.
-        if args.init_lora_weights.changes_base() && options.format == WeightFormat::Stored {
-            options.format = args.dtype.format();
-        }
-        let weight_bytes = opened.training_weight_bytes(options).map_err(load_error)?;
+        let options = plan::options(args, Checkpointing::None);
+        let changed = start::changed(args, &start);
+        let weight_bytes = opened.training_weight_bytes(options, &changed)?;
         Ok(Self {
             opened,
             start,

@@ -8,7 +8,8 @@ use lora::{
     Adapter, Bias, Checkpoint, InitLoraWeights, LoraConfig, LoraError, Overrides, Residual,
     TargetModules,
 };
-use stage::{OrExit, StageError};
+use smollm_model::Projection;
+use stage::{OrExit, Progress, StageError, interrupt};
 
 use crate::args::{Args, DEFAULT_ALPHA, DEFAULT_R};
 use crate::say;
@@ -70,6 +71,14 @@ pub(crate) fn advise(args: &Args) {
             args.lora_dropout
         ));
     }
+}
+
+/// The weights that [`residual`] will take something out of: they cannot stay the blocks that a file has.
+pub(crate) fn changed(args: &Args, start: &Adapter) -> Vec<(usize, Projection)> {
+    let sites = start.pairs().map(|(site, _)| (site.layer, site.projection));
+    sites
+        .filter(|_| args.init_lora_weights.changes_base())
+        .collect()
 }
 
 /// Takes what the adapter starts with out of the base, where `--init-lora-weights` says so: afterwards `start`, or what a

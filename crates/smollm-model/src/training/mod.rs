@@ -181,12 +181,17 @@ impl TrainingLlama {
         })
     }
 
-    /// Bytes of memory that a checkpoint's packed weights will take.
+    /// Bytes of memory that a checkpoint's packed weights will take once something is taken out of the weights `changed`
+    /// ([`Checkpoint::subtract`]): what is stored in blocks cannot stay so then.
     ///
     /// # Errors
     /// If the type is neither F32 nor BF16.
-    pub fn weight_bytes(ck: &Checkpoint, options: TrainingOptions) -> Result<usize, ModelError> {
-        Weights::bytes(ck, options)
+    pub fn weight_bytes(
+        ck: &Checkpoint,
+        options: TrainingOptions,
+        changed: &[(usize, Projection)],
+    ) -> Result<usize, ModelError> {
+        Weights::bytes(ck, options, changed)
     }
 
     /// Sizes and constants.
