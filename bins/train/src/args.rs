@@ -110,7 +110,7 @@ pub struct Args {
     /// Steps at the end in which warmup_stable_decay falls [default: a tenth of all]
     #[arg(long, value_name = "N", alias = "decay_steps")]
     pub decay_steps: Option<usize>,
-    /// LoRA+: the matrices B learn with so many times the rate of the matrices A
+    /// LoRA+: the matrices B, and DoRA's magnitudes, learn with so many times the rate of the matrices A
     #[arg(long, value_name = "X", alias = "loraplus_lr_ratio")]
     pub loraplus_lr_ratio: Option<f64>,
     /// Rows that go through the model together (packed, no padding)

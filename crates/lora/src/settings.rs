@@ -29,7 +29,7 @@ pub struct TrainConfig {
     pub warmup_steps: Option<usize>,
     /// Updates in which [`Schedule::WarmupStableDecay`] falls; a tenth of all if not given.
     pub decay_steps: Option<usize>,
-    /// LoRA+ (Hayou et al. 2024): B learns with so many times the rate of A.
+    /// LoRA+ (Hayou et al. 2024): B learns with so many times the rate of A, and so do `DoRA`'s magnitudes (as in PEFT).
     pub loraplus_lr_ratio: Option<f64>,
     /// NEFTune (Jain et al. 2023): while training, noise of this size is added to the embeddings, uniform in
     /// `±alpha / sqrt(tokens of the row * columns)`.
@@ -124,10 +124,14 @@ impl TrainConfig {
             .decaying(self.decay_steps)
     }
 
-    /// What multiplies the learning rate of a tensor with one of PEFT's names: LoRA+'s ratio for B, and for nothing else.
+    /// What multiplies the learning rate of a tensor with one of PEFT's names: LoRA+'s ratio for B and for what has one
+    /// dimension (`DoRA`'s magnitudes), as PEFT's `create_loraplus_optimizer` has it.
     pub fn rate_factor(&self, name: &str) -> f64 {
-        let is_b = || matches!(Site::parse(name), Some((_, Factor::B)));
-        let ratio = self.loraplus_lr_ratio.filter(|_| is_b());
+        let faster = || {
+            let factor = Site::parse(name).map(|(_, factor)| factor);
+            matches!(factor, Some(Factor::B | Factor::Magnitude))
+        };
+        let ratio = self.loraplus_lr_ratio.filter(|_| faster());
         ratio.unwrap_or(1.0)
     }
 
