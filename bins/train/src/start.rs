@@ -38,7 +38,7 @@ pub(crate) fn adapter(args: &Args, opened: &Opened) -> Result<Adapter, StageErro
         None => new(args, opened)?,
     };
     adapter.set_dropout(args.lora_dropout).or_usage()?;
-    let revision = args.revision.clone();
+    let revision = opened.revision().map(str::to_owned);
     adapter.set_base_model(Some(opened.base_name().to_owned()), revision);
     Ok(adapter)
 }

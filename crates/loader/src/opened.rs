@@ -21,6 +21,7 @@ pub struct Opened {
     prompter: Prompter,
     adapter: Option<(PathBuf, Adapter)>,
     base_name: String,
+    revision: Option<String>,
     description: String,
 }
 
@@ -83,6 +84,7 @@ impl Opened {
             prompter,
             adapter: choice.adapter,
             base_name: choice.base,
+            revision: choice.revision,
         })
     }
 
@@ -131,6 +133,11 @@ impl Opened {
     pub fn with_date(mut self, date: Option<Date>) -> Self {
         self.prompter = self.prompter.with_date(date);
         self
+    }
+
+    /// The base model's revision, as it was asked for or as the adapter that named the base has it.
+    pub fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
     }
 
     /// The adapter's folder and the adapter, if there is one.
