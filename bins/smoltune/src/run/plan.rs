@@ -43,6 +43,13 @@ pub(super) fn steps(config: &Config) -> Vec<Step> {
     steps
 }
 
+/// Files in the run folder of a step that is left out: what an earlier run measured is not this one's.
+pub(super) fn left_out(config: &Config) -> Vec<PathBuf> {
+    let guard = ["guard.json", "guard.json.manifest.json", "steps/guard.json"];
+    let files = guard.into_iter().filter(|_| !config.guard.enabled);
+    files.map(|name| config.out.join(name)).collect()
+}
+
 /// Reads the rows and splits them, into `data` below the run folder.
 pub(crate) fn prepare(config: &Config) -> Step {
     let out = config.out.join("data");
