@@ -159,6 +159,52 @@ fn quickstart_offline_needs_nothing_and_says_what_it_took() {
 }
 
 #[test]
+fn quickstart_chooses_only_what_neither_flags_nor_the_preset_say() {
+    let bench = Bench::new();
+    let small = "--test 4 --train 8 --max-new-tokens 4 --no-guard";
+    // The hub is out of reach, which is told of the preset's rows and not made up for with others.
+    let message = bench.fails(
+        &format!("quickstart --model {{fixtures}}/tiny-model --preset original {small}"),
+        1,
+    );
+    let told = "rows: as the preset original says (argilla/databricks-dolly-15k-curated-en)";
+    assert!(message.contains(told), "{message}");
+    // A flag beats the preset, whichever way it is spelt; and --offline is one.
+    let rows = "{fixtures}/dolly-mini.csv";
+    for (flags, told) in [
+        (
+            format!("--preset original --source {rows} --offline"),
+            "rows: as you asked",
+        ),
+        (
+            format!("--preset original --offline --set data.source={rows}"),
+            "rows: as you asked",
+        ),
+        (
+            "--preset original --offline".into(),
+            "rows: 248 Dolly-like rows inside this program",
+        ),
+    ] {
+        let line = format!("quickstart --set model.name={{fixtures}}/tiny-model {flags} {small}");
+        let done = bench.run(&line).success();
+        let stderr = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(stderr.contains(told), "{flags}: {stderr}");
+        assert!(stderr.contains("model: as you asked"), "{flags}: {stderr}");
+        let used = std::fs::read_to_string(bench.path("runs/quickstart/smoltune.toml")).unwrap();
+        let source = if flags.contains("dolly-mini.csv") {
+            "dolly-mini.csv\""
+        } else {
+            "dolly-mini.jsonl\""
+        };
+        assert!(used.contains(source), "{used}");
+        assert!(
+            used.contains("lora_alpha = 32.0"),
+            "the preset's others count: {used}"
+        );
+    }
+}
+
+#[test]
 fn a_wrong_configuration_is_wrong_usage_and_names_the_key() {
     let bench = Bench::new();
     bench.write("a.toml", "[train]\nlearning_rate = 1.0\n");
