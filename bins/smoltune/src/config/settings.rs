@@ -12,6 +12,7 @@ use super::overrides::{Entry, typed};
 use super::schema::{Section, text};
 use super::sections::sections;
 use super::{Config, Overrides, presets};
+use crate::run::start;
 
 /// Reads `file` (none: `base` alone), then applies the flags; `more` are those of one command.
 ///
@@ -46,10 +47,11 @@ pub(crate) fn resolve(
         flags,
         more,
     )?;
-    let config: Config = table
+    let mut config: Config = table
         .try_into()
         .map_err(|e: toml::de::Error| StageError::usage(e.to_string().trim_end().to_owned()))?;
     check(&config)?;
+    start::take_over_system(&mut config)?;
     crate::run::check(&config)?;
     Ok(config)
 }

@@ -17,6 +17,7 @@ use crate::{run_command, say};
 
 mod check;
 pub(crate) mod plan;
+pub(crate) mod start;
 mod step;
 pub(crate) mod table;
 

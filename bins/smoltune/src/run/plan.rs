@@ -9,6 +9,7 @@ use toml::Table;
 
 use crate::config::{Config, Section, sections};
 use crate::run::Step;
+use crate::run::start::{self, OF_THE_ADAPTER};
 
 /// Prepare, answer, train, answer again, score both, look elsewhere if that is wanted, compare.
 pub(super) fn steps(config: &Config) -> Vec<Step> {
@@ -109,9 +110,7 @@ pub(crate) fn answer(
     let base = &config.model.name;
     let command = match adapter {
         None => Line::new("generate").flag("--model-name", base),
-        Some(folder) => Line::new("generate")
-            .flag("--model-name", shown(folder))
-            .flag("--base-model", base),
+        Some(folder) => Line::new("generate").adapter(config, folder),
     };
     let mut command = command
         .flag("--test-csv", shown(rows))
@@ -133,21 +132,6 @@ pub(crate) fn answer(
     }
 }
 
-/// Keys of `[train]` that a given adapter decides.
-const OF_THE_ADAPTER: [&str; 11] = [
-    "lora_r",
-    "lora_alpha",
-    "target_modules",
-    "exclude_modules",
-    "layers_to_transform",
-    "rank_pattern",
-    "alpha_pattern",
-    "rslora",
-    "use_dora",
-    "init_lora_weights",
-    "bias",
-];
-
 /// Trains on the run folder's rows, into `out`.
 pub(crate) fn train(name: &str, config: &Config, out: &Path) -> Step {
     let how = &config.train;
@@ -165,9 +149,11 @@ pub(crate) fn train(name: &str, config: &Config, out: &Path) -> Step {
         command = command.word("--no-eval");
     }
     let mut without = Vec::new();
+    if start::from_adapter(config) {
+        without.extend(OF_THE_ADAPTER);
+    }
     if !how.init_adapter.is_empty() {
         inputs.extend(model_files(&how.init_adapter));
-        without.extend(OF_THE_ADAPTER);
     }
     let command = command
         .keys("train", config, &without)
@@ -214,8 +200,7 @@ fn guard(config: &Config, adapter: &Path, out: &Path) -> Step {
         .filter(|key| !words.contains(key))
         .collect();
     let mut command = Line::new("guard")
-        .flag("--model-name", shown(adapter))
-        .flag("--base-model", &config.model.name)
+        .adapter(config, adapter)
         .keys("guard", config, &[])
         .keys("generate", config, &other)
         .flag("--out-file", shown(out));
@@ -306,6 +291,16 @@ impl Line {
             self.0.extend(Section::words(section, values, without));
         }
         self
+    }
+
+    /// An adapter that the run has trained, and its base. Of a run that started from an adapter, it names its base itself.
+    fn adapter(self, config: &Config, folder: &Path) -> Self {
+        let line = self.flag("--model-name", shown(folder));
+        if start::is_adapter(config) {
+            line
+        } else {
+            line.flag("--base-model", &config.model.name)
+        }
     }
 
     fn flag(self, name: &str, value: impl Display) -> Self {

@@ -1,5 +1,7 @@
 //! `run` and `quickstart`: the whole pipeline, its memory, its outcome.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use crate::Bench;
@@ -103,8 +105,83 @@ fn what_was_moved_elsewhere_stands_beside_the_gain_unless_it_is_left_out() {
     assert_eq!(stderr.matches(", skipped").count(), 6, "{stderr}");
     let page = std::fs::read_to_string(bench.path("done/report.html")).unwrap();
     assert!(!page.contains("Elsewhere"));
+    let left = bench.files_named("done", "guard");
+    assert_eq!(
+        left,
+        Vec::<PathBuf>::new(),
+        "nothing to take for this run's"
+    );
     let without = bench.json(&format!("{LINE} --set guard.enabled=false"));
     assert!(without["comparison"].get("elsewhere").is_none());
+    // Measured again when it is wanted again.
+    let stderr = bench.run(LINE).success();
+    let stderr = String::from_utf8_lossy(&stderr.get_output().stderr).into_owned();
+    assert_eq!(stderr.matches(", skipped").count(), 6, "{stderr}");
+    assert!(bench.path("done/guard.json").is_file());
+}
+
+#[test]
+fn a_run_goes_on_from_an_adapter_beside_the_adapters_own_base() {
+    let bench = Bench::new();
+    bench.write("smoltune.toml", CONFIG);
+    bench.run(&format!("{LINE} --system Be-brief.")).success();
+    let weights = |folder: &str| {
+        let path = bench.path(folder).join("adapter/adapter_model.safetensors");
+        std::fs::read(path).unwrap()
+    };
+    let first = weights("done");
+    let on = "run --config smoltune.toml --model done/adapter --source {fixtures}/dolly-mini.jsonl";
+    let outcome = bench.json(&format!("{on} --out next --lr 5e-3 --set train.lora_r=16"));
+    assert_eq!(outcome["comparison"]["n"], 6);
+
+    // Before is the adapter as it is, under its own system prompt; after is another one with its shape and its base.
+    let answers = |file: &str| {
+        let lines = bench.lines(file).into_iter();
+        let answer = |line: Value| line["prediction"].as_str().unwrap().to_owned();
+        lines.map(answer).collect::<Vec<_>>()
+    };
+    let tuned = answers("done/tuned/predictions.jsonl");
+    assert_eq!(answers("next/baseline/predictions.jsonl"), tuned);
+    assert_ne!(answers("done/baseline/predictions.jsonl"), tuned);
+    assert_eq!(weights("done"), first);
+    assert_ne!(weights("next"), first);
+    assert_eq!(weights("next").len(), first.len(), "rank 4, as it was");
+    let read = |file: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(bench.path(file)).unwrap()).unwrap()
+    };
+    let base = |folder: &str| {
+        let config = read(&format!("{folder}/adapter/adapter_config.json"));
+        config["base_model_name_or_path"].clone()
+    };
+    assert_eq!(base("next"), base("done"));
+    assert_eq!(
+        read("next/adapter/manifest.json")["arguments"]["system"],
+        "Be-brief."
+    );
+    let guard = read("next/guard.json");
+    assert!(guard["adapter"].as_str().unwrap().ends_with("next/adapter"));
+
+    // And again: nothing to do.
+    let again = bench.run(&format!("{on} --out next --lr 5e-3 --set train.lora_r=16"));
+    assert_eq!(skipped(&again.success().get_output().stderr), 8);
+
+    let message = bench.fails(&format!("{on} --out other --system Be-kind."), 2);
+    assert!(message.contains("model.system"), "{message}");
+    assert!(
+        !bench.path("other").exists(),
+        "refused before anything is run"
+    );
+    for over in [
+        on.to_owned(),
+        format!("{LINE} --set train.init_adapter=done/adapter"),
+    ] {
+        let message = bench.fails(&format!("{over} --out done"), 2);
+        assert!(
+            message.contains("--out") && message.contains("adapter_"),
+            "{message}"
+        );
+        assert_eq!(weights("done"), first);
+    }
 }
 
 #[test]
