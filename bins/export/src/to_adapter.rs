@@ -7,6 +7,7 @@ use smollm_model::ModelSource;
 use stage::{OrExit, StageError};
 
 use crate::args::{Args, Dialect, Format};
+use crate::range::check_finite;
 use crate::{Work, Written, gguf_adapter, modelfile};
 
 /// An adapter and the base that it belongs to.
