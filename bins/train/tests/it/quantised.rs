@@ -44,7 +44,8 @@ fn a_quantised_file_stays_small_in_f32_and_where_it_is_asked_for() {
 fn only_the_weights_that_an_adapter_starts_with_a_part_of_are_planned_as_floats() {
     let blocks = "tiny-model-q8_0.gguf";
     let pissa = |modules| ["--init-lora-weights", "pissa", "--target-modules", modules];
-    let (stored, floats) = (planned(blocks, &[]), planned("tiny-model", &[]));
+    let stored = planned(blocks, &[]);
+    let floats = planned("tiny-model", &pissa("all-linear"));
     let one = planned(blocks, &pissa("o_proj"));
     let attention = planned(blocks, &pissa("q_proj,k_proj,v_proj,o_proj"));
     let all = planned(blocks, &pissa("all-linear"));
