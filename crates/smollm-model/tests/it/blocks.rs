@@ -6,7 +6,8 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use smollm_model::{
-    Checkpoint, ModelFiles, PackedCache, PackedLlama, PackedOptions, Phase, Segment, WeightFormat,
+    Checkpoint, Decoder, ModelFiles, PackedCache, PackedLlama, PackedOptions, Phase, Segment,
+    WeightFormat,
 };
 use tempfile::TempDir;
 
@@ -130,7 +131,7 @@ fn walk(checkpoint: &Checkpoint, format: WeightFormat, phase: Phase) -> (Vec<f32
             let total: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
             nll += total.ln() - f64::from(logits[*next as usize]);
         }
-        all.extend_from_slice(logits);
+        all.extend_from_slice(&logits);
     }
     (all, nll / (ids.len() - 1) as f64)
 }
