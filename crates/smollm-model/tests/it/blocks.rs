@@ -149,10 +149,11 @@ fn each_format_says_nearly_what_its_floats_say_to_prompts_and_in_answers() {
     for (kind, _) in KINDS {
         let (_folder, checkpoint) = model(kind);
         let (exact, exact_nll) = walk(&checkpoint, WeightFormat::F32, Phase::Prompt);
-        for phase in [Phase::Prompt, Phase::Answer] {
+        // Beside bf16, and beside activations of eight bits: by what is done to them, and not by the format.
+        for (phase, tolerance) in [(Phase::Prompt, 2e-2), (Phase::Answer, 3e-2)] {
             let (found, nll) = walk(&checkpoint, WeightFormat::Stored, phase);
             let off = error(&found, &exact);
-            assert!(off < 2e-2, "{kind:?} {phase:?}: {off:e}");
+            assert!(off < tolerance, "{kind:?} {phase:?}: {off:e}");
             assert!(off > 1e-5, "{kind:?} {phase:?}: the same arithmetic?");
             assert!(
                 (nll - exact_nll).abs() < 1e-2 * exact_nll,

@@ -124,8 +124,8 @@ unsafe fn tile<Q: Quantised, const R: usize>(
             if count * parts == PARTS {
                 four_parts::<Q>(at, stride, w, dots);
             } else {
-                for i in 0..count * parts {
-                    one_part(at.add(offset::<Q>(i)), stride, w[i], &mut dots.0[i]);
+                for (i, w) in w.iter().enumerate().take(count * parts) {
+                    one_part(at.add(offset::<Q>(i)), stride, *w, &mut dots.0[i]);
                 }
             }
             for i in 0..count {

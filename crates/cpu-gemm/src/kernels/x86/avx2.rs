@@ -89,10 +89,11 @@ unsafe fn dots<Q: Quantised, const R: usize>(
     // SAFETY: the levels of a block, and each row has a block at `x`.
     unsafe {
         let mut dots = [[[_mm256_set1_epi32(0); 2]; R]; 2];
-        for r in 0..R {
-            let scale = x.add(r * stride + BLOCK).cast::<BlockScale>();
-            let starts = starts::<Q>(&*scale).map(|start| [_mm256_set1_epi32(start); 2]);
-            (dots[0][r], dots[1][r]) = (starts[0], starts[1]);
+        for (half, dots) in dots.iter_mut().enumerate() {
+            for (r, dots) in dots.iter_mut().enumerate() {
+                let scale = x.add(r * stride + BLOCK).cast::<BlockScale>();
+                *dots = [_mm256_set1_epi32(starts::<Q>(&*scale)[half]); 2];
+            }
         }
         for quad in 0..BLOCK / 4 {
             let dots = &mut dots[if Q::HALVES { quad / 4 } else { 0 }];

@@ -169,9 +169,11 @@ impl Head {
         // SAFETY: a row's block.
         unsafe {
             let x = _mm512_set1_ps((*scale).scale);
-            for half in 0..if Q::HALVES { 2 } else { 1 } {
-                let scales = _mm512_mul_ps(self.scales[half], x);
-                sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[half]), scales, sum);
+            let first = _mm512_mul_ps(self.scales[0], x);
+            sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[0]), first, sum);
+            if Q::HALVES {
+                let second = _mm512_mul_ps(self.scales[1], x);
+                sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[1]), second, sum);
             }
             if !Q::MINS {
                 return sum;
