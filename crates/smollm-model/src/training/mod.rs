@@ -62,8 +62,8 @@ pub enum Checkpointing {
 pub struct TrainingOptions {
     /// What products with frozen weights are computed in: F32, or BF16, with sums in f32.
     pub dtype: DType,
-    /// How frozen weights are kept. [`WeightFormat::Stored`] keeps bf16 and blocks of `Q8_0`, `Q4_0`, `Q4_1` and `Q4_K`, which
-    /// become floats within a product (`QLoRA`, Dettmers et al. 2023, over GGUF's types): the same products as with floats
+    /// How frozen weights are kept. [`WeightFormat::Stored`] keeps bf16 and the blocks of all formats in
+    /// [`cpu_gemm::Format::QUANTISED`], which become floats within a product (`QLoRA`, Dettmers et al. 2023, over GGUF's types): the same products as with floats
     /// that were expanded at load, in less memory. Everything else becomes `dtype`.
     pub format: WeightFormat,
     /// What is kept of a forward pass.

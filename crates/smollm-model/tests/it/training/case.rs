@@ -29,8 +29,17 @@ impl Case {
         rank: usize,
         dropout: f32,
     ) -> Self {
-        let model = load(f32s());
-        let config = model.config();
+        Self::of(load(f32s()).config(), lengths, places, rank, dropout)
+    }
+
+    /// The same for another model than the fixture.
+    pub(super) fn of(
+        config: &ModelConfig,
+        lengths: &[usize],
+        places: &[(usize, Projection)],
+        rank: usize,
+        dropout: f32,
+    ) -> Self {
         let id = |s: usize, i: usize| ((i * i * 31 + s * 977 + i * 7) % config.vocab_size) as u32;
         let sequence = |(s, n): (usize, &usize)| (0..*n).map(|i| id(s, i)).collect::<Vec<_>>();
         let sequences: Vec<Vec<u32>> = lengths.iter().enumerate().map(sequence).collect();
