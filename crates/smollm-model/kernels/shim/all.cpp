@@ -44,6 +44,9 @@ namespace in_decode_attention {
 namespace in_gemv {
 #include "../gemv.cu"
 }
+namespace in_gemm {
+#include "../gemm.cu"
+}
 namespace in_faults {
 #include "faults.cu"
 }

@@ -194,6 +194,13 @@ impl Machine for Gpu {
             .map_err(failure(&self.name, "a copy to it"))
     }
 
+    unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), KernelError> {
+        self.bind()?;
+        // SAFETY: the caller promises that the memory is there.
+        unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }
+            .map_err(failure(&self.name, "clearing memory"))
+    }
+
     unsafe fn read(&self, address: u64, data: &mut [u8]) -> Result<(), KernelError> {
         self.bind()?;
         self.stream

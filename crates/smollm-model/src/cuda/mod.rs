@@ -15,8 +15,11 @@ mod gpu;
 mod memory;
 mod plan;
 mod quantised;
+mod room;
 #[cfg(feature = "cuda-shim")]
 mod shim;
+mod training;
+mod weights;
 
 use std::ffi::c_void;
 
@@ -27,6 +30,7 @@ pub use plan::{BACKWARD_ROWS, FORWARD_ROWS, Kernel, Plan, rope_table, sequence_t
 pub use quantised::{Parted, part_q4_1, part_q8_0};
 #[cfg(feature = "cuda-shim")]
 pub use shim::Shim;
+pub use training::DeviceTrainingLlama;
 
 /// Element type of a kernel's tensors; arithmetic is f32 in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,21 @@ impl Element {
     /// Elements in 16 bytes, what one thread reads at once.
     pub fn pack(self) -> u32 {
         16 / self.bytes() as u32
+    }
+
+    /// `values` as they lie in memory, rounded to this type.
+    pub fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::Bf16 => {
+                let rounded = values.iter().map(|x| half::bf16::from_f32(*x));
+                rounded.flat_map(half::bf16::to_le_bytes).collect()
+            }
+            Self::F16 => {
+                let rounded = values.iter().map(|x| half::f16::from_f32(*x));
+                rounded.flat_map(half::f16::to_le_bytes).collect()
+            }
+        }
     }
 
     /// How kernels' names end.
@@ -111,6 +130,15 @@ pub trait Machine {
     /// # Safety
     /// `address` begins at least `data.len()` bytes of this machine's memory.
     unsafe fn write(&self, address: u64, data: &[u8]) -> Result<(), KernelError>;
+
+    /// Sets `bytes` to zero, after all launches before it.
+    ///
+    /// # Errors
+    /// If the driver reports one.
+    ///
+    /// # Safety
+    /// `address` begins at least `bytes` of this machine's memory.
+    unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), KernelError>;
 
     /// Copies to the host, after all launches before it.
     ///

@@ -9,6 +9,7 @@
 mod attention;
 mod decode;
 mod elementwise;
+mod gemm;
 mod gemv;
 mod lora;
 mod loss;
@@ -18,3 +19,4 @@ mod reference;
 #[cfg(feature = "cuda-shim")]
 mod shim;
 mod support;
+mod training;
