@@ -1,7 +1,5 @@
 //! Training on a device against training on the CPU: losses and every gradient, of a small model with heads of 64.
 
-mod model;
-
 use half::bf16;
 use smollm_model::cuda::{DeviceTrainingLlama, Element, Machine};
 use smollm_model::{
@@ -9,8 +7,8 @@ use smollm_model::{
     SiteShape, TrainingBatch, TrainingLlama, TrainingModel, TrainingOptions, TrainingSite,
 };
 
+use crate::model::{Sizes, checkpoint};
 use crate::support::{assert_close, on_every_machine, values, wide};
-use model::{Sizes, checkpoint};
 
 const SEED: u64 = 11;
 const FACTOR: f32 = 1.0 / 37.0;
