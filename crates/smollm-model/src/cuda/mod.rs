@@ -124,7 +124,7 @@ pub enum KernelError {
 }
 
 /// Memory and something that runs kernels on it.
-pub trait Machine {
+pub trait Machine: Send + Sync {
     /// For messages: the card's name, or that it is the shim.
     fn name(&self) -> String;
 

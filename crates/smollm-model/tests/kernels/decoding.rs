@@ -79,7 +79,7 @@ fn sequences() -> Vec<Sequence> {
     ];
     let sequence = |(key, (n, adapter)): (u64, (usize, Option<usize>))| Sequence {
         prompt: ids(n, 700 + key),
-        answer: ids(3, 800 + key),
+        answer: ids(2, 800 + key),
         adapter,
     };
     (0..).zip(lengths).map(sequence).collect()
@@ -158,10 +158,10 @@ fn a_row_has_the_same_bits_alone_in_any_batch_and_in_any_pieces() {
             let mut model = load(machine, element);
             let together = logits(&mut model, &sequences, 512);
             assert!(
-                together == logits(&mut model, &sequences, 16),
-                "{element:?}, pieces of 16"
+                together == logits(&mut model, &sequences, 40),
+                "{element:?}, pieces of 40"
             );
-            for i in [0, 3] {
+            for i in [0, 2] {
                 let alone = logits(&mut model, &sequences[i..=i], 512);
                 assert!(alone[0] == together[i], "{element:?}, sequence {i} alone");
             }
@@ -208,7 +208,7 @@ fn an_engine_answers_as_on_the_cpu() {
     on_every_machine(|machine| {
         let prompts: Vec<Vec<u32>> = sequences().into_iter().map(|s| s.prompt).collect();
         let config = GenerationConfig {
-            max_new_tokens: 6,
+            max_new_tokens: 4,
             batch_size: 3,
             ..GenerationConfig::default()
         };

@@ -91,6 +91,22 @@ impl<'m> DeviceLlama<'m> {
         weights + adapters + self.cache.bytes() + self.buffers.bytes()
     }
 
+    /// Bytes of weights that decoding one token reads.
+    pub fn bytes_per_token(&self) -> usize {
+        let head = self.config.vocab_size * self.config.hidden_size;
+        (self.linear_flops_per_token() / 2 + head) * self.element.bytes()
+    }
+
+    /// FLOPs of one token's linear layers, output projection and attention aside: two for each weight.
+    pub fn linear_flops_per_token(&self) -> usize {
+        let of = |projection: Projection| {
+            let (out, inputs) = projection.dims(&self.config);
+            out * inputs
+        };
+        let block: usize = Projection::ALL.into_iter().map(of).sum();
+        2 * self.config.num_hidden_layers * block
+    }
+
     /// Whether every segment can be computed.
     fn check(&self, segments: &[Segment<'_, DeviceCache>]) -> Result<(), ModelError> {
         let (limit, vocab_size) = (self.config.max_position_embeddings, self.config.vocab_size);
