@@ -5,8 +5,7 @@
 use std::path::Path;
 
 use chat_prompt::Prompter;
-use loader::Opened;
-use loader::smollm_model::PackedLlama;
+use loader::{Model, Opened};
 use stage::StageError;
 
 use crate::Args;
@@ -73,8 +72,8 @@ impl Voices {
     ///
     /// # Errors
     /// Exit code 2 if the adapters belong to different models, 3 if a weight cannot be read.
-    pub(crate) fn load(&self, args: &Args) -> Result<PackedLlama, StageError> {
+    pub(crate) fn load(&self, args: &Args) -> Result<Model, StageError> {
         let opened: Vec<&Opened> = self.opened.iter().collect();
-        loader::pack(&opened, args.inference.options()).map_err(StageError::from)
+        loader::pack(&opened, &args.inference).map_err(StageError::from)
     }
 }

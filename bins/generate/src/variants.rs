@@ -5,8 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use loader::Opened;
-use loader::smollm_model::{PackedLlama, PackedOptions};
+use loader::{InferenceArgs, Model, Opened};
 use stage::StageError;
 
 use crate::args::Args;
@@ -66,12 +65,9 @@ pub(crate) fn open(args: &Args) -> Result<Vec<Variant>, StageError> {
 ///
 /// # Errors
 /// Exit code 2 if the adapters belong to different models, 3 if a weight cannot be read.
-pub(crate) fn load(
-    variants: &[Variant],
-    options: PackedOptions,
-) -> Result<PackedLlama, StageError> {
+pub(crate) fn load(variants: &[Variant], args: &InferenceArgs) -> Result<Model, StageError> {
     let opened: Vec<&Opened> = variants.iter().map(|variant| &variant.opened).collect();
-    loader::pack(&opened, options).map_err(StageError::from)
+    loader::pack(&opened, args).map_err(StageError::from)
 }
 
 /// `after.jsonl` for a variant: `after-NAME.jsonl`.

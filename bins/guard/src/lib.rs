@@ -146,12 +146,12 @@ fn measured(args: &Args) -> Result<(Summary, Manifest), StageError> {
     let manifest = manifest(args, &opened, &adapter)?;
     let longest = args.max_tokens.min(opened.config().max_position_embeddings);
     let encoded = texts::encode(&passages, opened.prompter(), longest)?;
-    let mut model = loader::pack(&[&opened], args.inference.options())?;
+    let mut model = loader::pack(&[&opened], &args.inference)?;
     let texts = drift::read_all(&mut model, &encoded, usize::from(args.batch_size))?;
     let summary = Summary {
         model: opened.base_name().to_owned(),
         adapter,
-        format: args.inference.describe(),
+        format: args.inference.describe(opened.config())?,
         drift: Drift::of(&texts),
         texts,
     };
@@ -162,7 +162,7 @@ fn measured(args: &Args) -> Result<(Summary, Manifest), StageError> {
 fn manifest(args: &Args, opened: &Opened, adapter: &str) -> Result<Manifest, StageError> {
     let mut manifest = Manifest::new("guard")
         .argument("max_tokens", args.max_tokens)
-        .argument("dtype", args.inference.describe());
+        .argument("dtype", args.inference.describe(opened.config())?);
     manifest.model = Some(opened.description().to_owned());
     manifest.adapter = Some(adapter.to_owned());
     if let Some(path) = &args.text {

@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use loader::Opened;
-use loader::smollm_model::PackedLlama;
+use loader::{Model, Opened};
 use stage::StageError;
 
 use crate::args::Args;
 use crate::models::{ModelName, Models};
 
 /// Finds everything that is asked for, checks that it fits together, and loads it: one base, and adapters beside it.
-pub(crate) fn load(args: &Args) -> Result<(Models, PackedLlama), StageError> {
+pub(crate) fn load(args: &Args) -> Result<(Models, Model), StageError> {
     let mut opened: Vec<Opened> = Vec::new();
     for spec in args.model.specs(&args.adapter_dir) {
         if opened.is_empty() {
@@ -21,7 +20,7 @@ pub(crate) fn load(args: &Args) -> Result<(Models, PackedLlama), StageError> {
     }
     let names = names(args, &opened)?;
     let all: Vec<&Opened> = opened.iter().collect();
-    let model = loader::pack(&all, args.inference.options())?;
+    let model = loader::pack(&all, &args.inference)?;
     let Some(base) = opened.first() else {
         return Err(StageError::usage("no model is named"));
     };

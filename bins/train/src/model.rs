@@ -120,7 +120,7 @@ impl Model {
 
     pub(crate) fn engine(&mut self) -> Engine<'_> {
         match self {
-            Self::Packed(model) => Engine::Packed(model),
+            Self::Packed(model) => Engine::Packed(&mut **model),
             Self::Autograd(model) => Engine::Autograd(model),
         }
     }

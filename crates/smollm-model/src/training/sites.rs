@@ -52,7 +52,7 @@ impl SiteGradients {
 
 /// Parts of a block, in the order of its forward pass: what has to be known to end the walk back early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     Qkv,
     O,
     GateUp,
@@ -72,7 +72,7 @@ impl Stage {
 
 /// The sites of a call by layer and projection.
 #[derive(Debug)]
-pub(super) struct Prepared<'a> {
+pub(crate) struct Prepared<'a> {
     layers: Vec<[Option<LowRankSite<'a>>; 7]>,
     lowest: Option<(usize, Stage)>,
 }
@@ -80,7 +80,7 @@ pub(super) struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     /// # Errors
     /// If a layer does not exist, a shape does not fit the model, or a place has two adapters.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &ModelConfig,
         sites: &[TrainingSite<'a>],
     ) -> Result<Self, ModelError> {
@@ -135,7 +135,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// The first part of the model that has an adapter.
-    pub(super) fn lowest(&self) -> Option<(usize, Stage)> {
+    pub(crate) fn lowest(&self) -> Option<(usize, Stage)> {
         self.lowest
     }
 }
@@ -169,7 +169,7 @@ fn check_site(config: &ModelConfig, site: &TrainingSite<'_>) -> Result<(), Model
 
 /// # Errors
 /// If there is not one gradient, of the right size, for each site.
-pub(super) fn check_gradients(
+pub(crate) fn check_gradients(
     sites: &[TrainingSite<'_>],
     gradients: &[SiteGradients],
 ) -> Result<(), ModelError> {

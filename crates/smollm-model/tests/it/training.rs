@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Var};
 use smollm_model::{
-    Checkpoint, Checkpointing, EmbeddingNoise, Llama, LowRank, Mode, ModelFiles, Projection,
-    Ragged, SiteGradients, TrainingBatch, TrainingLlama, TrainingOptions, TrainingSite,
+    Checkpoint, Checkpointing, EmbeddingNoise, Llama, LowRank, Mode, ModelConfig, ModelFiles,
+    Projection, Ragged, SiteGradients, TrainingBatch, TrainingLlama, TrainingOptions, TrainingSite,
     ops::row_norms,
 };
 
