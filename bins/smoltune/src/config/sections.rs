@@ -245,6 +245,8 @@ section! {
         seed: u64 = 42;
         /// What computes loss and gradients: weights packed for this CPU, or candle's autograd (slower, the reference)
         engine: String = "packed".into();
+        /// Where loss and gradients are computed: `cpu`, `cuda` (an NVIDIA GPU; `cuda:1` is the second), or `auto`, a GPU where the build knows GPUs and one can do it
+        device: String = "auto".into();
         /// What is kept for the backward pass; `block` takes less memory and more time, `auto` takes it where the memory is short
         checkpointing: String = "none".into();
         /// Train beside quantised weights: `stored`, the blocks of a quantised GGUF file, or `q8_0`; empty for no
@@ -271,7 +273,7 @@ section! {
         on_nan: String = "error".into();
         /// With `skip`, one more than so many steps in a row end the run
         max_skipped_steps: usize = 5;
-        /// Memory that training may use, such as `6GB`; empty for what is available
+        /// Memory that training may use (on a GPU: of its own), such as `6GB`; empty for what is available
         memory_limit: String = String::new();
         /// Who else is told of steps and evaluations
         report_to: String = "none".into();

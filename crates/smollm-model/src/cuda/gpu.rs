@@ -103,6 +103,15 @@ impl Gpu {
             .map_err(failure(&self.name, "binding it to the thread"))
     }
 
+    /// Bytes of memory that nobody has taken, and all bytes that there are.
+    ///
+    /// # Errors
+    /// If the driver reports one.
+    pub fn memory(&self) -> Result<(usize, usize), KernelError> {
+        self.bind()?;
+        result::mem_get_info().map_err(failure(&self.name, "its memory"))
+    }
+
     /// Starts measuring time on the GPU.
     ///
     /// # Errors
