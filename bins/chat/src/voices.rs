@@ -5,8 +5,7 @@
 use std::path::Path;
 
 use chat_prompt::Prompter;
-use loader::smollm_model::PackedLlama;
-use loader::{LoadError, Opened};
+use loader::{LoadError, Model, Opened};
 use stage::StageError;
 
 use crate::Args;
@@ -73,9 +72,9 @@ impl Voices {
     ///
     /// # Errors
     /// Exit code 2 if the adapters belong to different models, 3 if a weight cannot be read.
-    pub(crate) fn load(&self, args: &Args) -> Result<PackedLlama, StageError> {
+    pub(crate) fn load(&self, args: &Args) -> Result<Model, StageError> {
         let opened: Vec<&Opened> = self.opened.iter().collect();
-        loader::pack(&opened, args.inference.options()).map_err(load_error)
+        loader::pack(&opened, &args.inference).map_err(load_error)
     }
 }
 

@@ -5,8 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use loader::smollm_model::{PackedLlama, PackedOptions};
-use loader::{LoadError, Opened};
+use loader::{InferenceArgs, LoadError, Model, Opened};
 use stage::StageError;
 
 use crate::args::Args;
@@ -67,15 +66,12 @@ pub(crate) fn open(args: &Args) -> Result<Vec<Variant>, StageError> {
 ///
 /// # Errors
 /// Exit code 2 if the adapters belong to different models, 3 if a weight cannot be read.
-pub(crate) fn load(
-    variants: &[Variant],
-    options: PackedOptions,
-) -> Result<PackedLlama, StageError> {
+pub(crate) fn load(variants: &[Variant], args: &InferenceArgs) -> Result<Model, StageError> {
     let opened: Vec<&Opened> = variants.iter().map(|variant| &variant.opened).collect();
-    loader::pack(&opened, options).map_err(load_error)
+    loader::pack(&opened, args).map_err(load_error)
 }
 
-fn load_error(error: LoadError) -> StageError {
+pub(crate) fn load_error(error: LoadError) -> StageError {
     if error.is_usage() {
         StageError::usage(error)
     } else {

@@ -146,23 +146,29 @@ fn measured(args: &Args) -> Result<(Summary, Manifest), StageError> {
     let manifest = manifest(args, &opened, &adapter)?;
     let longest = args.max_tokens.min(opened.config().max_position_embeddings);
     let encoded = texts::encode(&passages, opened.prompter(), longest)?;
-    let mut model = loader::pack(&[&opened], args.inference.options()).map_err(load_error)?;
+    let mut model = loader::pack(&[&opened], &args.inference).map_err(load_error)?;
     let texts = drift::read_all(&mut model, &encoded, usize::from(args.batch_size))?;
     let summary = Summary {
         model: opened.base_name().to_owned(),
         adapter,
-        format: args.inference.describe(),
+        format: describe(args, &opened)?,
         drift: Drift::of(&texts),
         texts,
     };
     Ok((summary, manifest))
 }
 
+/// How the model is kept.
+fn describe(args: &Args, opened: &Opened) -> Result<String, StageError> {
+    let kept = args.inference.describe(opened.config());
+    kept.map_err(load_error)
+}
+
 /// What the figures depend on. How many texts are read together is no part of it.
 fn manifest(args: &Args, opened: &Opened, adapter: &str) -> Result<Manifest, StageError> {
     let mut manifest = Manifest::new("guard")
         .argument("max_tokens", args.max_tokens)
-        .argument("dtype", args.inference.describe());
+        .argument("dtype", describe(args, opened)?);
     manifest.model = Some(opened.description().to_owned());
     manifest.adapter = Some(adapter.to_owned());
     if let Some(path) = &args.text {

@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use loader::smollm_model::PackedLlama;
-use loader::{LoadError, Opened};
+use loader::{LoadError, Model, Opened};
 use stage::StageError;
 
 use crate::args::Args;
 use crate::models::{ModelName, Models};
 
 /// Finds everything that is asked for, checks that it fits together, and loads it: one base, and adapters beside it.
-pub(crate) fn load(args: &Args) -> Result<(Models, PackedLlama), StageError> {
+pub(crate) fn load(args: &Args) -> Result<(Models, Model), StageError> {
     let mut opened: Vec<Opened> = Vec::new();
     for spec in args.models() {
         if opened.is_empty() {
@@ -21,7 +20,7 @@ pub(crate) fn load(args: &Args) -> Result<(Models, PackedLlama), StageError> {
     }
     let names = names(args, &opened)?;
     let all: Vec<&Opened> = opened.iter().collect();
-    let model = loader::pack(&all, args.inference.options()).map_err(load_error)?;
+    let model = loader::pack(&all, &args.inference).map_err(load_error)?;
     let Some(base) = opened.first() else {
         return Err(StageError::usage("no model is named"));
     };

@@ -5,13 +5,12 @@
 use std::path::PathBuf;
 
 use chat_prompt::Date;
-use loader::ModelSpec;
+use loader::{DeviceArg, ModelSpec};
 use lora::{Batching, Bias, InitLoraWeights, Modules, OnNan, Schedule, TargetModules, TrainConfig};
 
 use crate::choices::{
     BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, QuantizeArg, ReportTo,
 };
-use crate::device::DeviceArg;
 use crate::machine::Bytes;
 use crate::optim::OptimArgs;
 

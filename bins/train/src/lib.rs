@@ -34,10 +34,11 @@ use lora::{
 use stage::{Manifest, OrExit, StageError, interrupt};
 
 pub use args::Args;
+pub use loader::DeviceArg;
+
 pub use choices::{
     BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, QuantizeArg, ReportTo,
 };
-pub use device::DeviceArg;
 pub use machine::Bytes;
 pub use model::Base;
 pub use optim::{OptimArg, OptimArgs};

@@ -8,7 +8,7 @@ use stage::StageError;
 
 use crate::args::Args;
 use crate::choices::{EngineArg, Precision, QuantizeArg};
-use crate::device::{Card, Device, Resident};
+use crate::device::{Device, Resident};
 use crate::machine::held;
 use crate::{load_error, plan, say};
 
@@ -107,7 +107,8 @@ impl Model {
         opened: Opened,
     ) -> Result<Self, StageError> {
         if let Device::Card(card) = device {
-            return Self::on(card, args, checkpointing, &opened);
+            let how = (args.dtype, checkpointing);
+            return Resident::load(card, opened.checkpoint(), how).map(Self::Resident);
         }
         let model = match args.engine {
             EngineArg::Autograd => opened
@@ -120,16 +121,6 @@ impl Model {
             }
         };
         model.map_err(load_error)
-    }
-
-    fn on(
-        card: Card,
-        args: &Args,
-        checkpointing: Checkpointing,
-        opened: &Opened,
-    ) -> Result<Self, StageError> {
-        let model = card.load(opened.checkpoint(), (args.dtype, checkpointing));
-        model.map(Self::Resident)
     }
 
     /// The variables that training starts from.

@@ -9,11 +9,9 @@ use std::path::Path;
 
 use chat_prompt::{Message, PromptError, PromptPolicy, Prompter, Role};
 use dolly_data::{Row, load_rows, permutation};
-use loader::Opened;
+use loader::{DeviceArg, InferenceArgs, Model, Opened};
 use lora::{EvalRecord, Measures, Scorer, Trainable};
-use smollm_model::{
-    Completion, FinishReason, GenerationConfig, PackedLlama, PackedOptions, generate,
-};
+use smollm_model::{Completion, FinishReason, GenerationConfig, generate};
 use stage::{OrExit, StageError, interrupt, sha256_bytes};
 use textmetrics::{ScoreOptions, Summary, score_rows};
 
@@ -190,11 +188,19 @@ impl Questions {
     }
 }
 
+/// The base as `generate` keeps it; a GPU is left to what learns.
+fn on_the_cpu() -> InferenceArgs {
+    InferenceArgs {
+        device: DeviceArg::Cpu,
+        ..InferenceArgs::default()
+    }
+}
+
 /// Answers and scores.
 pub(crate) struct AnswerScorer {
     questions: Questions,
     prompter: Prompter,
-    model: PackedLlama,
+    model: Model,
 }
 
 impl AnswerScorer {
@@ -203,7 +209,7 @@ impl AnswerScorer {
         Ok(Self {
             questions,
             prompter: opened.prompter().clone(),
-            model: loader::pack(&[opened], PackedOptions::default()).map_err(load_error)?,
+            model: loader::pack(&[opened], &on_the_cpu()).map_err(load_error)?,
         })
     }
 

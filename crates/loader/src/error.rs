@@ -23,6 +23,14 @@ pub enum LoadError {
         /// What is wrong with it.
         source: Box<lora::LoraError>,
     },
+    /// A GPU that was asked for cannot compute this.
+    #[error("--device {device}: {reason}; --device cpu computes on the CPU")]
+    Device {
+        /// What was asked for.
+        device: crate::DeviceArg,
+        /// What is in the way.
+        reason: String,
+    },
     /// Names that contradict each other.
     #[error("{0}")]
     Ambiguous(String),
@@ -88,6 +96,9 @@ pub enum LoadError {
 impl LoadError {
     /// Whether what was asked for makes no sense, as opposed to what was found.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Ambiguous(_) | Self::NoBase { .. })
+        matches!(
+            self,
+            Self::Ambiguous(_) | Self::NoBase { .. } | Self::Device { .. }
+        )
     }
 }

@@ -47,6 +47,14 @@ impl<'a> From<&'a mut dyn TrainingModel> for Engine<'a> {
 }
 
 impl Engine<'_> {
+    /// The same for a shorter time: what is behind [`Engine::Packed`] keeps the lifetime that it was given.
+    pub(crate) fn reborrow(&mut self) -> Engine<'_> {
+        match self {
+            Self::Autograd(model) => Engine::Autograd(model),
+            Self::Packed(model) => Engine::Packed(&mut **model),
+        }
+    }
+
     pub(crate) fn config(&self) -> &ModelConfig {
         match self {
             Self::Autograd(model) => model.config(),

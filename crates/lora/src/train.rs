@@ -40,9 +40,15 @@ pub fn train<'a>(
     on_event: OnEvent<'_>,
 ) -> Result<TrainOutcome, TrainError> {
     let mut state = TrainState::new(trainable, config);
-    let engine: Engine<'_> = model.into();
+    let mut engine: Engine<'a> = model.into();
     train_from(
-        engine, trainable, &mut state, rows, eval_rows, config, on_event,
+        engine.reborrow(),
+        trainable,
+        &mut state,
+        rows,
+        eval_rows,
+        config,
+        on_event,
     )
 }
 

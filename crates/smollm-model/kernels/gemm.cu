@@ -15,7 +15,7 @@
 // operands in L2.
 //
 // FLOPs: 2 rows·inputs·outputs. Bytes: X, W and Y once at the least. CPU reference: the plain sum.
-#include "mma.cuh"
+#include "gemm.cuh"
 
 struct MatrixProduct {
     const void *x, *w;
@@ -40,19 +40,6 @@ struct BlockPlace {
         column = at / height * side;
     }
 };
-
-// Rows and columns that are there of the 64 x 64 (or 128 x 64) from (row, column) on.
-template <class T, unsigned ROWS>
-__device__ __forceinline__ void fetch_part(T* tile, const T* from, size_t stride, unsigned row,
-                                           unsigned rows, unsigned column, unsigned columns) {
-    const T* corner = from + size_t(row) * stride + column;
-#pragma unroll
-    for (unsigned i = 0; i < ROWS * 8 / TILE_THREADS; i++) {
-        const unsigned at = threadIdx.x + i * TILE_THREADS, r = at / 8, chunk = at % 8;
-        const bool real = row + r < rows && column + chunk * 8 < columns;
-        cp_async_16(tile_at(tile, r, chunk), real ? corner + r * stride + chunk * 8 : from, real);
-    }
-}
 
 // One step of 16 of the sum: c[64 x 64] += (rows own_row.. of `left`) times 64 columns of the right
 // operand, which are rows of its tile (BACK false) or columns of it (BACK true).
@@ -142,66 +129,13 @@ __device__ void product(const MatrixProduct& a) {
                   place.column + own_column * WARP_SIDE);
 }
 
-constexpr unsigned EXACT_SIDE = 64;
-constexpr unsigned EXACT_DEPTH = 16;
-constexpr unsigned EXACT_PITCH = EXACT_SIDE + 4;  // floats: rows of four stay at 16-byte boundaries
-
-// 64 rows x 16 columns of `from` as 16 rows of 64: to[column][row].
-__device__ __forceinline__ void load_turned(float (*to)[EXACT_PITCH], const float* from,
-                                            size_t stride, unsigned row, unsigned rows,
-                                            unsigned column, unsigned columns) {
-#pragma unroll
-    for (unsigned i = 0; i < 2; i++) {
-        const unsigned at = threadIdx.x + i * TILE_THREADS, r = at / 4, c = at % 4 * 4;
-        float v[4] = {};
-        if (row + r < rows && column + c < columns)
-            load_floats<4>(from + size_t(row + r) * stride + column + c, v);
-#pragma unroll
-        for (unsigned j = 0; j < 4; j++) to[c + j][r] = v[j];
-    }
-}
-
-// 16 rows x 64 columns of `from`, as they are.
-__device__ __forceinline__ void load_straight(float (*to)[EXACT_PITCH], const float* from,
-                                              size_t stride, unsigned row, unsigned rows,
-                                              unsigned column, unsigned columns) {
-#pragma unroll
-    for (unsigned i = 0; i < 2; i++) {
-        const unsigned at = threadIdx.x + i * TILE_THREADS, r = at / 16, c = at % 16 * 4;
-        float v[4] = {};
-        if (row + r < rows && column + c < columns)
-            load_floats<4>(from + size_t(row + r) * stride + column + c, v);
-        *reinterpret_cast<float4*>(&to[r][c]) = float4{v[0], v[1], v[2], v[3]};
-    }
-}
-
 template <bool BACK>
 __device__ void exact_product(const MatrixProduct& a) {
-    SHARED_ARRAY(float, lefts, EXACT_DEPTH * EXACT_PITCH);
-    SHARED_ARRAY(float, rights, EXACT_DEPTH * EXACT_PITCH);
-    auto* left = reinterpret_cast<float(*)[EXACT_PITCH]>(lefts);
-    auto* right = reinterpret_cast<float(*)[EXACT_PITCH]>(rights);
     const BlockPlace place(a, EXACT_SIDE);
-    const unsigned row = threadIdx.x / 16 * 8, column = threadIdx.x % 16 * 4;
-    const float *x = static_cast<const float*>(a.x), *w = static_cast<const float*>(a.w);
-    const unsigned padded = (a.inner + 3) / 4 * 4;
     float c[8][4] = {};
-    for (unsigned k = 0; k < a.inner; k += EXACT_DEPTH) {
-        load_turned(left, x, a.x_stride, place.row, a.rows, k, padded);
-        if (BACK)
-            load_straight(right, w, a.w_stride, k, a.inner, place.column, a.width);
-        else
-            load_turned(right, w, a.w_stride, place.column, a.width, k, padded);
-        __syncthreads();
-#pragma unroll 4
-        for (unsigned i = 0; i < EXACT_DEPTH; i++)
-#pragma unroll
-            for (unsigned r = 0; r < 8; r++)
-#pragma unroll
-                for (unsigned j = 0; j < 4; j++)
-                    c[r][j] = fmaf(left[i][row + r], right[i][column + j], c[r][j]);
-        __syncthreads();
-    }
+    exact_sums<BACK>(c, {static_cast<const float*>(a.x), a.x_stride, place.row, a.rows},
+                     {static_cast<const float*>(a.w), a.w_stride, place.column, a.width}, 0, a.inner);
+    const unsigned row = threadIdx.x / 16 * 8, column = threadIdx.x % 16 * 4;
     const unsigned at = place.column + column;
     float* y = static_cast<float*>(a.y);
 #pragma unroll

@@ -149,6 +149,8 @@ section! {
         dtype: String = String::new();
         /// Quantise the weights at load, in the place of `dtype`; empty for no
         quantize: String = String::new();
+        /// What computes: `cpu`, `cuda` (an NVIDIA GPU; `cuda:1` is the second), or `auto`, a GPU where the build knows GPUs and one can do it
+        device: String = "auto".into();
         /// How keys and values are kept; empty for f32 with f32 weights, else bf16
         kv_dtype: String = String::new();
         /// Rows answered together; changes the speed, not the answers

@@ -1,11 +1,12 @@
 //! What a run holds at once, by what it is for.
 
+use loader::Card;
 use lora::{Load, Optim};
 use serde::Serialize;
 use smollm_model::{Checkpointing, SiteShape, TrainingMemory};
 
 use super::{Planning, sites};
-use crate::device::{Card, Device};
+use crate::device::{Device, Resident};
 
 /// The program, the tokenizer and what the threads need.
 const PROGRAM: usize = 40_000_000;
@@ -46,7 +47,10 @@ impl Planning<'_> {
     fn on_card(&self, card: Card, largest: Load, how: Checkpointing) -> MemoryPlan {
         let sites = sites(self.start);
         let model = self.opened.config();
-        let of = |how| card.memory(model, (self.args.dtype, how), (largest.shape(), &sites));
+        let of = |how| {
+            let batch = (largest.shape(), sites.as_slice());
+            Resident::memory(card, model, (self.args.dtype, how), batch)
+        };
         let parts = of(how);
         MemoryPlan {
             weights: parts.weights,

@@ -4,6 +4,7 @@
 
 #include "../common.cuh"
 #include "../attention.cuh"
+#include "../gemm.cuh"
 
 namespace in_rms_norm {
 #include "../rms_norm.cu"
@@ -46,6 +47,9 @@ namespace in_gemv {
 }
 namespace in_gemm {
 #include "../gemm.cu"
+}
+namespace in_gemm_rows {
+#include "../gemm_rows.cu"
 }
 namespace in_faults {
 #include "faults.cu"

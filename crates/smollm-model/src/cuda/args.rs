@@ -71,6 +71,10 @@ args! {
     DecodeCombine { partial: u64, statistics: u64, positions: u64, out: u64, rows: u32, q_heads: u32, splits: u32 }
     /// `gemm.cu`
     MatrixProduct { x: u64, w: u64, y: u64, rows: u32, width: u32, inner: u32, x_stride: u32, w_stride: u32, y_stride: u32 }
+    /// `gemm_rows.cu`
+    RowsProduct { x: u64, w: u64, y: u64, partial: u64, rows: u32, width: u32, inner: u32, piece: u32, splits: u32, y_stride: u32 }
+    /// `gemm_rows.cu`
+    RowsSum { partial: u64, y: u64, rows: u32, width: u32, splits: u32, y_stride: u32 }
     /// `gemv.cu`
     Gemv { x: u64, quants: u64, scales: u64, add: u64, y: u64, rows: u32, n: u32, k: u32 }
 }

@@ -129,19 +129,6 @@ impl Gpu {
             .record_event(flags)
             .map_err(failure(&self.name, "an event"))
     }
-
-    /// Copies `bytes` from one place of the GPU's memory to another.
-    ///
-    /// # Errors
-    /// If the driver reports one.
-    ///
-    /// # Safety
-    /// Both addresses begin at least `bytes` of this GPU's memory.
-    pub unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), KernelError> {
-        // SAFETY: the caller's promise.
-        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
-            .map_err(failure(&self.name, "a copy"))
-    }
 }
 
 /// Time on the GPU since [`Gpu::start`].
@@ -208,6 +195,13 @@ impl Machine for Gpu {
         // SAFETY: the caller promises that the memory is there.
         unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }
             .map_err(failure(&self.name, "clearing memory"))
+    }
+
+    unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), KernelError> {
+        self.bind()?;
+        // SAFETY: the caller's promise.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
+            .map_err(failure(&self.name, "a copy"))
     }
 
     unsafe fn read(&self, address: u64, data: &mut [u8]) -> Result<(), KernelError> {

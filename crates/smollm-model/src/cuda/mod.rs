@@ -10,8 +10,10 @@
 //! compiled when a program starts on a GPU known then.
 
 pub mod args;
+mod decoding;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod low_rank;
 mod memory;
 mod plan;
 mod quantised;
@@ -23,6 +25,9 @@ mod weights;
 
 use std::ffi::c_void;
 
+use crate::{ModelConfig, ModelError};
+
+pub use decoding::{DeviceCache, DeviceLlama};
 #[cfg(feature = "cuda")]
 pub use gpu::{Gpu, Span};
 pub use memory::Memory;
@@ -72,6 +77,19 @@ impl Element {
         }
     }
 
+    /// Appends the values of elements of this type.
+    pub fn decode(self, bytes: &[u8], to: &mut Vec<f32>) {
+        let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+        match self {
+            Self::F32 => {
+                let words = bytes.chunks_exact(4);
+                to.extend(words.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            }
+            Self::Bf16 => to.extend(pairs().map(|b| half::bf16::from_le_bytes(b).to_f32())),
+            Self::F16 => to.extend(pairs().map(|b| half::f16::from_le_bytes(b).to_f32())),
+        }
+    }
+
     /// How kernels' names end.
     pub fn suffix(self) -> &'static str {
         match self {
@@ -106,7 +124,7 @@ pub enum KernelError {
 }
 
 /// Memory and something that runs kernels on it.
-pub trait Machine {
+pub trait Machine: Send + Sync {
     /// For messages: the card's name, or that it is the shim.
     fn name(&self) -> String;
 
@@ -140,6 +158,15 @@ pub trait Machine {
     /// `address` begins at least `bytes` of this machine's memory.
     unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), KernelError>;
 
+    /// Copies `bytes` from one place of this machine's memory to another, after all launches before it.
+    ///
+    /// # Errors
+    /// If the driver reports one.
+    ///
+    /// # Safety
+    /// Both addresses begin at least `bytes` of this machine's memory; the two do not overlap.
+    unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), KernelError>;
+
     /// Copies to the host, after all launches before it.
     ///
     /// # Errors
@@ -163,6 +190,33 @@ pub trait Machine {
         args: *const c_void,
         size: usize,
     ) -> Result<(), KernelError>;
+}
+
+/// Features of a head that the attention kernels take.
+const HEAD_DIM: usize = 64;
+
+/// # Errors
+/// If the kernels cannot compute the model.
+fn check_model(config: &ModelConfig, element: Element) -> Result<(), ModelError> {
+    let refuse = |what, found: usize, expected| {
+        Err(ModelError::Argument {
+            what,
+            found: found.to_string(),
+            expected: format!("{expected} for a device; the CPU takes any"),
+        })
+    };
+    if config.head_dim != HEAD_DIM {
+        return refuse("head_dim", config.head_dim, HEAD_DIM.to_string());
+    }
+    let pack = element.pack() as usize;
+    let widths = [
+        ("hidden_size", config.hidden_size),
+        ("intermediate_size", config.intermediate_size),
+    ];
+    match widths.into_iter().find(|(_, width)| width % pack != 0) {
+        Some((what, width)) => refuse(what, width, format!("a multiple of {pack}")),
+        None => Ok(()),
+    }
 }
 
 /// Plans `kernel` for elements of type `element` and starts it.

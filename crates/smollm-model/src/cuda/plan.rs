@@ -1,6 +1,7 @@
 //! From a kernel's arguments to its grid, after checking what the kernel takes for granted.
 
 mod heads;
+mod products;
 
 #[allow(clippy::wildcard_imports)] // one struct a kernel
 use super::args::*;
@@ -263,46 +264,6 @@ impl Kernel for GatherRows {
             [blocks(items, 256), 1, 1],
             256,
         ))
-    }
-}
-
-/// Shared memory of a product in two-byte elements: two buffers of 256 rows of 64.
-const PRODUCT_SHARED: u32 = 2 * 256 * 64 * 2;
-
-fn product_plan(name: &str, args: &MatrixProduct, element: Element) -> Result<Plan, KernelError> {
-    let strides = [args.x_stride, args.w_stride, args.y_stride];
-    multiples("product", element.pack(), &strides.map(|s| ("a stride", s)))?;
-    // A last piece that is not full is read and written whole.
-    let padded = |n: u32| n.next_multiple_of(element.pack());
-    let fits = args.inner > 0
-        && padded(args.inner) <= args.x_stride
-        && padded(args.width) <= args.y_stride;
-    require("product", fits, || {
-        format!(
-            "{} and {} columns in rows of {} and {}",
-            args.inner, args.width, args.x_stride, args.y_stride
-        )
-    })?;
-    let (side, shared) = match element {
-        Element::F32 => (64, 0),
-        Element::Bf16 | Element::F16 => (128, PRODUCT_SHARED),
-    };
-    let grid = [args.rows.div_ceil(side) * args.width.div_ceil(side), 1, 1];
-    Ok(Plan {
-        shared,
-        ..plan(name, element, grid, 128)
-    })
-}
-
-impl Kernel for Product {
-    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
-        product_plan("product", &self.0, element)
-    }
-}
-
-impl Kernel for ProductBack {
-    fn plan(&self, element: Element) -> Result<Plan, KernelError> {
-        product_plan("product_back", &self.0, element)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Products with frozen weights, forward and back, on sizes that fill no tile; a row's bits in any batch.
 
-use smollm_model::cuda::args::{MatrixProduct, Product, ProductBack};
+use smollm_model::cuda::args::{MatrixProduct, Product, ProductBack, RowsProduct, RowsSum};
 
 use crate::reference::{product, transposed};
 use crate::support::{Bench, assert_close, on_every_element, wide};
@@ -107,6 +107,71 @@ fn a_row_has_the_same_bits_in_any_batch() {
                     b.named("product")
                 );
             }
+        }
+    });
+}
+
+/// The product of a few rows, its pieces added up where there are several.
+fn run_rows(
+    b: Bench<'_>,
+    x: &[f32],
+    w: &[f32],
+    (rows, inner, outer): (usize, usize, usize),
+) -> Vec<f32> {
+    let stride = outer.next_multiple_of(b.element.pack() as usize);
+    let (piece, splits) = RowsProduct::pieces(outer as u32, inner as u32);
+    let (x, w, y) = (b.tensor(x), b.tensor(w), b.unset(rows * stride));
+    let partial = b.unset_floats(splits as usize * rows * outer);
+    b.run(&RowsProduct {
+        x: x.address(),
+        w: w.address(),
+        y: y.address(),
+        partial: partial.address(),
+        rows: rows as u32,
+        width: outer as u32,
+        inner: inner as u32,
+        piece,
+        splits,
+        y_stride: stride as u32,
+    });
+    if splits > 1 {
+        b.run(&RowsSum {
+            partial: partial.address(),
+            y: y.address(),
+            rows: rows as u32,
+            width: outer as u32,
+            splits,
+            y_stride: stride as u32,
+        });
+    }
+    let found = b.read(&y);
+    let rows = found.chunks_exact(stride);
+    rows.flat_map(|row| row[..outer].to_vec()).collect()
+}
+
+#[test]
+fn products_of_a_few_rows_are_sums_of_products_with_the_same_bits_in_any_batch() {
+    on_every_element(|b| {
+        // One piece, several, a last one that is not full; widths that fill no block; more rows than a block takes.
+        for (rows, inner, outer) in [
+            (1, 64, 64),
+            (17, 96, 200),
+            (5, 576, 72),
+            (66, 1040, 40),
+            (3, 192, 333),
+        ] {
+            let (x, w) = (b.values(rows * inner, 1), b.values(outer * inner, 2));
+            let weights = transposed(&wide(&w), outer, inner);
+            let expected = product(&wide(&x), &weights, (rows, inner, outer));
+            let found = run_rows(b, &x, &w, (rows, inner, outer));
+            let (_, splits) = RowsProduct::pieces(outer as u32, inner as u32);
+            let name = b.named(&format!(
+                "{rows} rows, {inner} to {outer} in {splits} pieces"
+            ));
+            assert_close(&name, &found, &expected, b.once());
+            let last = rows - 1;
+            let alone = run_rows(b, &x[last * inner..], &w, (1, inner, outer));
+            assert_eq!(alone, found[last * outer..], "{name}: the last row alone");
         }
     });
 }

@@ -8,11 +8,13 @@
 
 mod attention;
 mod decode;
+mod decoding;
 mod elementwise;
 mod gemm;
 mod gemv;
 mod lora;
 mod loss;
+mod model;
 mod ops;
 mod optimizer;
 mod reference;

@@ -1,17 +1,15 @@
 //! Adapters on a device: their values, what their products leave, their gradients.
 //!
-//! `A` lies as `[rank, in]`, `B` transposed, `[rank, out]`; ranks are padded to a multiple of 8 with zeros, whose
-//! gradients are zero. Values of all adapters are one array, gradients another: one copy each way a call.
+//! Values of all adapters are one array, gradients another: one copy each way a call. The gradients of what pads a rank
+//! are zero.
 
-use super::super::args::{LoraExpand, LoraGradient, LoraProject, LoraReduce, Mask};
-use super::super::room::Room;
-use super::super::{Element, Kernel, KernelError, Machine, launch};
+use crate::cuda::args::{LoraGradient, LoraReduce, Mask};
+use crate::cuda::low_rank::{LowRankShape, Place, RANKS, Rows, lay_out};
+use crate::cuda::room::Room;
+use crate::cuda::{Element, Kernel, KernelError, Machine, launch};
 use crate::ops::{Dropout, mix};
 use crate::training::{Prepared, Stage};
 use crate::{Checkpointing, ModelConfig, ModelError, Projection, SiteGradients, TrainingSite};
-
-/// Ranks are padded to multiples of this.
-pub(super) const RANKS: usize = 8;
 
 /// An f32.
 const F32: usize = size_of::<f32>();
@@ -19,22 +17,12 @@ const F32: usize = size_of::<f32>();
 /// One adapter of a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DeviceSite {
-    rank: usize,
-    inputs: usize,
-    outputs: usize,
-    scale: f32,
+    shape: LowRankShape,
     /// Of its values and its gradients: where `A`'s begin in floats; `B`'s follow.
     place: usize,
     /// Where its `U` begins, in floats for each token.
     u: usize,
     mask: Mask,
-}
-
-/// Rows of a matrix: where they begin, and elements from one to the next.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rows {
-    pub(super) address: u64,
-    pub(super) stride: usize,
 }
 
 /// The adapters of a call by layer and projection.
@@ -104,15 +92,17 @@ impl<'m> Adapters<'m> {
         let (mut values, mut keys) = (Vec::new(), Vec::new());
         let mut u = vec![0; config.num_hidden_layers];
         for site in sites {
-            let rank = site.rank.next_multiple_of(RANKS);
             let (outputs, inputs) = site.projection.dims(config);
-            let number = (site.layer * Projection::ALL.len() + site.projection as usize) as u64;
-            let dropout = seed.and_then(|seed| Dropout::new(site.dropout, mix(seed, number)));
-            let device = DeviceSite {
-                rank,
+            let shape = LowRankShape {
+                rank: site.rank.next_multiple_of(RANKS),
                 inputs,
                 outputs,
                 scale: site.scale as f32,
+            };
+            let number = (site.layer * Projection::ALL.len() + site.projection as usize) as u64;
+            let dropout = seed.and_then(|seed| Dropout::new(site.dropout, mix(seed, number)));
+            let device = DeviceSite {
+                shape,
                 place: values.len(),
                 u: u[site.layer],
                 mask: Mask {
@@ -122,8 +112,8 @@ impl<'m> Adapters<'m> {
                 },
             };
             keys.push(dropout.map_or(0, |dropout| dropout.key()));
-            u[site.layer] += rank;
-            pad(site, rank, &mut values);
+            u[site.layer] += shape.rank;
+            lay_out(&shape, site.a, site.b, &mut values);
             placed.push(device);
         }
         // Where each layer's begin: blocks that are run again use the same memory one after the other.
@@ -171,15 +161,16 @@ impl<'m> Adapters<'m> {
         placed: &Placed,
         gradients: &mut [SiteGradients],
     ) -> Result<(), KernelError> {
-        let bytes = self.gradients.read(placed.floats * F32)?;
-        let found = floats(&bytes);
+        let mut found = Vec::with_capacity(placed.floats);
+        Element::F32.decode(&self.gradients.read(placed.floats * F32)?, &mut found);
         for (site, to) in placed.sites.iter().zip(gradients) {
-            let (a, rest) = found[site.place..].split_at(site.rank * site.inputs);
+            let shape = &site.shape;
+            let (a, rest) = found[site.place..].split_at(shape.rank * shape.inputs);
             for (to, from) in to.a.iter_mut().zip(a) {
                 *to += from;
             }
-            let rank = to.b.len() / site.outputs;
-            for (r, row) in rest.chunks_exact(site.outputs).take(rank).enumerate() {
+            let rank = to.b.len() / shape.outputs;
+            for (r, row) in rest.chunks_exact(shape.outputs).take(rank).enumerate() {
                 for (to, from) in to.b.iter_mut().skip(r).step_by(rank).zip(row) {
                     *to += from;
                 }
@@ -188,93 +179,70 @@ impl<'m> Adapters<'m> {
         Ok(())
     }
 
-    /// `y += s · D(x) Aᵀ Bᵀ`; keeps `U`.
+    fn place_of(&self, (element, rows): (Element, usize)) -> Place<'m> {
+        Place {
+            machine: self.machine,
+            element,
+            rows,
+        }
+    }
+
+    /// `y += s · D(x) Aᵀ Bᵀ` for rows `x` as wide as the site's inputs; keeps `U`.
     pub(super) fn forward(
         &self,
         (placed, site): (&Placed, &DeviceSite),
-        (element, tokens): (Element, usize),
+        size: (Element, usize),
         x: u64,
         y: Rows,
     ) -> Result<(), KernelError> {
-        self.project((placed, site), (element, tokens), x)?;
-        let (_, b) = placed.factors(site);
-        self.run(
-            element,
-            &LoraExpand {
-                u: placed.u(site, tokens),
-                w: b,
-                y: y.address,
-                mask: Mask::default(),
-                tokens: tokens as u32,
-                width: site.outputs as u32,
-                y_stride: y.stride as u32,
-                rank: site.rank as u32,
-                adapters: 1,
-                scale: site.scale,
-            },
-        )
+        self.project((placed, site), size, x)?;
+        let (shape, (_, b)) = (&site.shape, placed.factors(site));
+        let (u, to) = (placed.u(site, size.1), (shape.outputs, shape.scale));
+        // SAFETY: rooms were asked for as much; `x` and `y` are the caller's, as wide as the site.
+        unsafe { shape.expand(self.place_of(size), (u, b, y), to, Mask::default()) }
     }
 
     /// `U = D(x) Aᵀ`, which the backward pass needs.
     pub(super) fn project(
         &self,
         (placed, site): (&Placed, &DeviceSite),
-        (element, tokens): (Element, usize),
+        size: (Element, usize),
         x: u64,
     ) -> Result<(), KernelError> {
-        let (a, _) = placed.factors(site);
-        self.run(
-            element,
-            &LoraProject {
-                x,
-                w: a,
-                u: placed.u(site, tokens),
-                mask: site.mask,
-                tokens: tokens as u32,
-                width: site.inputs as u32,
-                x_stride: site.inputs as u32,
-                rank: site.rank as u32,
-                adapters: 1,
-                scale: 1.0,
-            },
-        )
+        let (shape, (a, _)) = (&site.shape, placed.factors(site));
+        let x = Rows {
+            address: x,
+            stride: shape.inputs,
+        };
+        let (u, from) = (placed.u(site, size.1), (shape.inputs, 1.0));
+        // SAFETY: as in `forward`.
+        unsafe { shape.project(self.place_of(size), (x, a, u), from, site.mask) }
     }
 
     /// Adds the gradients of `A` and `B`, and to `dx` (rows as wide as the site's inputs) that of the input.
     pub(super) fn backward(
         &mut self,
         (placed, site): (&Placed, &DeviceSite),
-        (element, tokens): (Element, usize),
+        size: (Element, usize),
         x: u64,
         dy: Rows,
         dx: Option<u64>,
     ) -> Result<(), KernelError> {
-        let (a, b) = placed.factors(site);
-        let du = self.du.of(tokens * site.rank * F32)?;
-        self.run(
-            element,
-            &LoraProject {
-                x: dy.address,
-                w: b,
-                u: du,
-                mask: Mask::default(),
-                tokens: tokens as u32,
-                width: site.outputs as u32,
-                x_stride: dy.stride as u32,
-                rank: site.rank as u32,
-                adapters: 1,
-                scale: site.scale,
-            },
-        )?;
+        let (shape, (a, b)) = (&site.shape, placed.factors(site));
+        let (element, tokens) = size;
+        let du = self.du.of(tokens * shape.rank * F32)?;
+        let from = (shape.outputs, shape.scale);
+        // SAFETY: as in `forward`.
+        unsafe { shape.project(self.place_of(size), (dy, b, du), from, Mask::default())? };
         let of_a = LoraGradient {
             x,
             u: du,
             partial: 0,
             mask: site.mask,
             tokens: tokens as u32,
-            width: site.inputs as u32,
-            x_stride: site.inputs as u32,
-            rank: site.rank as u32,
+            width: shape.inputs as u32,
+            x_stride: shape.inputs as u32,
+            rank: shape.rank as u32,
             adapters: 1,
         };
         let gradient = placed.gradients + (site.place * F32) as u64;
@@ -283,28 +251,26 @@ impl<'m> Adapters<'m> {
             x: dy.address,
             u: placed.u(site, tokens),
             mask: Mask::default(),
-            width: site.outputs as u32,
+            width: shape.outputs as u32,
             x_stride: dy.stride as u32,
             ..of_a
         };
-        let gradient = gradient + (site.rank * site.inputs * F32) as u64;
-        self.gradient(element, of_b, gradient, site.scale)?;
+        let gradient = gradient + (shape.rank * shape.inputs * F32) as u64;
+        self.gradient(element, of_b, gradient, shape.scale)?;
         let Some(dx) = dx else { return Ok(()) };
-        self.run(
-            element,
-            &LoraExpand {
-                u: du,
-                w: a,
-                y: dx,
-                mask: site.mask,
-                tokens: tokens as u32,
-                width: site.inputs as u32,
-                y_stride: site.inputs as u32,
-                rank: site.rank as u32,
-                adapters: 1,
-                scale: 1.0,
-            },
-        )
+        let dx = Rows {
+            address: dx,
+            stride: shape.inputs,
+        };
+        // SAFETY: as in `forward`.
+        unsafe {
+            shape.expand(
+                self.place_of(size),
+                (du, a, dx),
+                (shape.inputs, 1.0),
+                site.mask,
+            )
+        }
     }
 
     /// Adds `scale` times a sum over tokens to a gradient.
@@ -356,28 +322,10 @@ impl Placed {
     /// Where `A` and `B` lie.
     fn factors(&self, site: &DeviceSite) -> (u64, u64) {
         let a = self.values + (site.place * F32) as u64;
-        (a, a + (site.rank * site.inputs * F32) as u64)
+        (a, a + (site.shape.rank * site.shape.inputs * F32) as u64)
     }
 
     fn u(&self, site: &DeviceSite, tokens: usize) -> u64 {
         self.u + (site.u * tokens * F32) as u64
     }
-}
-
-/// Appends `A` and `Bᵀ` with `rank` rows.
-fn pad(site: &TrainingSite<'_>, rank: usize, values: &mut Vec<f32>) {
-    let (inputs, outputs) = (site.a.len() / site.rank, site.b.len() / site.rank);
-    values.extend_from_slice(site.a);
-    values.resize(values.len() + (rank - site.rank) * inputs, 0.0);
-    for r in 0..site.rank {
-        values.extend(site.b.iter().skip(r).step_by(site.rank));
-    }
-    values.resize(values.len() + (rank - site.rank) * outputs, 0.0);
-}
-
-pub(super) fn floats(bytes: &[u8]) -> Vec<f32> {
-    let words = bytes.chunks_exact(F32);
-    words
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect()
 }

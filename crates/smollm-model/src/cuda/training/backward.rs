@@ -1,13 +1,14 @@
 //! One block backward on the device. Formulas: `training/backward.rs`.
 
 use super::Buffers;
-use super::adapters::{Adapters, Rows};
+use super::adapters::Adapters;
 use super::forward::{Stream, qkv_parts};
 use super::pass::{Norm, Pass};
 use crate::cuda::args::{
     AttentionBackward, AttentionDelta, AttentionKeys, AttentionQueries, RmsNormBackward,
     SwiGluBackward,
 };
+use crate::cuda::low_rank::Rows;
 use crate::cuda::room::Room;
 use crate::cuda::{KernelError, Machine};
 use crate::training::Stage;

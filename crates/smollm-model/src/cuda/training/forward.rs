@@ -1,9 +1,9 @@
 //! One block forward on the device, and what is kept of it.
 
-use super::adapters::Rows;
 use super::pass::{Norm, Pass};
 use super::{Buffers, adapters};
 use crate::cuda::args::{AttentionForward, GatherRows, Heads, Rope, SwiGluForward};
+use crate::cuda::low_rank::Rows;
 use crate::cuda::room::Room;
 use crate::cuda::{KernelError, Machine};
 use crate::{Checkpointing, Projection};

@@ -1,11 +1,10 @@
 //! `lm_head` and cross-entropy over supervised rows on the device, a chunk of them at a time.
 
 use super::Buffers;
-use super::adapters::floats;
 use super::pass::{Norm, Pass};
 use crate::cuda::args::{CrossEntropy, GatherRows, MatrixProduct, Product, ProductBack};
 use crate::cuda::room::Room;
-use crate::cuda::{KernelError, Machine};
+use crate::cuda::{Element, KernelError, Machine};
 
 /// Rows of one chunk: 1,024 rows of 49,152 logits are 100 MB in bf16.
 pub(super) const CHUNK: usize = 1024;
@@ -51,7 +50,8 @@ impl<'m> Loss<'m> {
 
     /// The sum of the losses of the last call's `rows`; waits for the device.
     pub(super) fn total(&self, rows: usize) -> Result<f64, KernelError> {
-        let losses = floats(&self.nll.read(rows * WORD)?);
+        let mut losses = Vec::new();
+        Element::F32.decode(&self.nll.read(rows * WORD)?, &mut losses);
         Ok(losses.into_iter().map(f64::from).sum())
     }
 

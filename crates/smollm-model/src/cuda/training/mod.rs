@@ -19,7 +19,7 @@ use std::fmt;
 
 use super::room::Room;
 use super::weights::Weights;
-use super::{Element, Machine, Memory, rope_table};
+use super::{Element, Machine, Memory, check_model, rope_table};
 use crate::training::{TrainingBatch, check_gradients};
 use crate::{
     BatchShape, Checkpoint, Checkpointing, ModelConfig, ModelError, SiteGradients, SiteShape,
@@ -29,9 +29,6 @@ use adapters::Adapters;
 use forward::{Forward, Saved};
 use loss::Loss;
 use pass::{Inputs, Pass};
-
-/// Features of a head that the attention kernels take.
-const HEAD_DIM: usize = 64;
 
 /// A model on a device, for training adapters.
 ///
@@ -73,7 +70,14 @@ impl<'m> DeviceTrainingLlama<'m> {
         checkpointing: Checkpointing,
     ) -> Result<Self, ModelError> {
         let config = ck.config().clone();
-        check(&config, element)?;
+        if element == Element::F16 {
+            return Err(ModelError::Argument {
+                what: "the element type",
+                found: "F16".into(),
+                expected: "F32 or BF16: gradients are too small for f16".into(),
+            });
+        }
+        check_model(&config, element)?;
         let positions = config.max_position_embeddings as u32;
         let table = rope_table(positions, config.head_dim, config.rope_theta);
         let layers = config.num_hidden_layers;
@@ -166,38 +170,6 @@ impl<'m> Buffers<'m> {
         let saved: usize = self.saved.iter().map(Saved::bytes).sum();
         let shared = self.forward.bytes() + self.backward.bytes() + self.loss.bytes();
         self.inputs.bytes() + blocks + saved + shared + self.adapters.bytes()
-    }
-}
-
-/// # Errors
-/// If the kernels cannot compute the model.
-fn check(config: &ModelConfig, element: Element) -> Result<(), ModelError> {
-    let refuse = |what, found: String, expected: String| {
-        Err(ModelError::Argument {
-            what,
-            found,
-            expected,
-        })
-    };
-    if element == Element::F16 {
-        let expected = "F32 or BF16: gradients are too small for f16".into();
-        return refuse("the element type", "F16".into(), expected);
-    }
-    if config.head_dim != HEAD_DIM {
-        let expected = format!("{HEAD_DIM} for a device; train on the CPU");
-        return refuse("head_dim", config.head_dim.to_string(), expected);
-    }
-    let pack = element.pack() as usize;
-    let widths = [
-        ("hidden_size", config.hidden_size),
-        ("intermediate_size", config.intermediate_size),
-    ];
-    match widths.into_iter().find(|(_, width)| width % pack != 0) {
-        Some((what, width)) => {
-            let expected = format!("a multiple of {pack} for a device; train on the CPU");
-            refuse(what, width.to_string(), expected)
-        }
-        None => Ok(()),
     }
 }
 

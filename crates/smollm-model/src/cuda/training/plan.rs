@@ -3,6 +3,7 @@
 use super::loss::{CHUNK, logits_stride};
 use crate::cuda::Element;
 use crate::cuda::args::LoraGradient;
+use crate::cuda::low_rank::RANKS;
 use crate::cuda::weights::Weights;
 use crate::{BatchShape, Checkpointing, ModelConfig, SiteShape, TrainingMemory};
 
@@ -97,5 +98,5 @@ impl MemoryPlan<'_> {
 
 /// As it lies on the device.
 fn rank(site: &SiteShape) -> usize {
-    site.rank.next_multiple_of(super::adapters::RANKS)
+    site.rank.next_multiple_of(RANKS)
 }

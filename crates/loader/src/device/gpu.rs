@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use smollm_model::cuda::{Gpu, KernelError};
 
-pub(super) type Machine = Gpu;
+pub(super) type Kind = Gpu;
 
 /// Those that are open.
 static OPEN: Mutex<BTreeMap<usize, &'static Gpu>> = Mutex::new(BTreeMap::new());
