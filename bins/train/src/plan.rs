@@ -1,6 +1,7 @@
 //! What a run will take, told before it begins: steps, tokens, arithmetic, memory, time.
 
 mod memory;
+mod remedy;
 
 use loader::Opened;
 use lora::{Adapter, Load, Sample, TrainConfig, Workload};
@@ -9,12 +10,13 @@ use smollm_model::{Checkpointing, SiteShape, TrainingCost, TrainingOptions, Weig
 use stage::StageError;
 
 use crate::args::Args;
-use crate::choices::{BatchingArg, EngineArg, KeepArg, Precision};
-use crate::machine::{Bytes, available, held};
+use crate::choices::{EngineArg, KeepArg, Precision};
+use crate::device::Device;
+use crate::machine::{Bytes, available};
 use crate::scorer::Questions;
 use crate::train_error;
+
 pub use memory::MemoryPlan;
-use memory::smaller_weights;
 
 /// What a run is planned from.
 pub(crate) struct Planning<'a> {
@@ -25,8 +27,9 @@ pub(crate) struct Planning<'a> {
     pub(crate) rows: &'a [Sample],
     pub(crate) eval_rows: &'a [Sample],
     pub(crate) questions: Option<&'a Questions>,
-    /// The base is in memory already, and no longer in what the machine has available.
-    pub(crate) loaded: bool,
+    pub(crate) device: Device,
+    /// Bytes of a base that is in memory already, and no longer in what is available there.
+    pub(crate) held: u64,
     /// Of the frozen weights in memory.
     pub(crate) weight_bytes: usize,
 }
@@ -55,10 +58,14 @@ pub struct Plan {
     /// Weights that the adapter starts with a part of, decomposed before the first step; none where it starts from random
     /// numbers or from what there is.
     pub decomposed_weights: usize,
-    /// Bytes that are needed at once; none with `--engine autograd`, whose memory is not predicted.
+    /// What computes loss and gradients: `cpu`, or the GPU's name.
+    pub device: String,
+    /// Bytes of the device's memory that are needed at once; none with `--engine autograd`, whose memory is not predicted.
     pub memory: Option<MemoryPlan>,
-    /// Bytes that may be used: `--memory-limit`, or what the machine has available.
+    /// Bytes that may be used: `--memory-limit`, or what the device has available.
     pub memory_limit: Option<u64>,
+    /// Beside a GPU: bytes of the machine's own memory.
+    pub host_memory: Option<usize>,
     /// Seconds, from a batch that was measured; answers that are generated are not in it.
     pub seconds: Option<f64>,
     /// Floating-point operations a second of that batch.
@@ -74,10 +81,12 @@ impl Plan {
         let packed = args.engine == EngineArg::Packed;
         let memory = |how| packed.then(|| planning.memory(work.largest, how));
         // What an earlier run on the same base has left, this one uses again: weights, buffers, the program itself.
-        let held = planning.loaded.then(held).flatten();
-        let held = held.map_or(0, |held| held.0);
-        let free = || available().map(|free| Bytes(free.0 + held));
-        let limit = args.memory_limit.or_else(free);
+        let free = match planning.device {
+            Device::Cpu => available().map(|free| free.0),
+            Device::Card(card) => card.free(),
+        };
+        let free = free.map(|free| Bytes(free + planning.held));
+        let limit = args.memory_limit.or(free);
         let totals = [Checkpointing::None, Checkpointing::Block].map(memory);
         let chosen = match (args.checkpointing, totals[0], limit) {
             (KeepArg::Block, ..) => Checkpointing::Block,
@@ -108,6 +117,8 @@ impl Plan {
             } else {
                 0
             },
+            device: planning.device.name(),
+            host_memory: planning.host_memory(),
             memory: match chosen {
                 Checkpointing::None => totals[0],
                 Checkpointing::Block => totals[1],
@@ -135,6 +146,14 @@ impl Plan {
 
     /// Refuses a run that does not fit, and says what would.
     pub(crate) fn check(&self, planning: &Planning<'_>) -> Result<(), StageError> {
+        if let (Some(needed), Some(free)) = (self.host_memory, available())
+            && needed as u64 > free.0
+        {
+            return Err(StageError::usage(format!(
+                "beside the GPU's memory the run needs about {} of this machine's, which has {free} available",
+                Bytes(needed as u64)
+            )));
+        }
         let (Some(memory), Some(limit)) = (self.memory, self.memory_limit) else {
             return match planning.args.memory_limit {
                 Some(_) if self.memory.is_none() => Err(StageError::usage(
@@ -150,6 +169,10 @@ impl Plan {
             Some(_) => "--memory-limit",
             None => "available on this machine; --memory-limit says otherwise",
         };
+        let whose = match planning.device {
+            Device::Card(card) => whose.replace("this machine", &card.name()),
+            Device::Cpu => whose.to_owned(),
+        };
         Err(StageError::usage(format!(
             "the run needs about {} of memory, {} may be used ({whose}); {}",
             Bytes(memory.total as u64),
@@ -158,59 +181,19 @@ impl Plan {
         )))
     }
 
-    /// What makes it fit: the mildest of a few changes that does.
-    fn remedy(&self, planning: &Planning<'_>, limit: usize) -> String {
-        let rows = planning.rows.iter().chain(planning.eval_rows);
-        let loads = rows.map(|row| Load::of([row]));
-        let longest = loads.max_by_key(|load| load.inputs).unwrap_or_default();
-        let largest = Load {
-            inputs: self.largest_batch,
-            supervised: self.largest_batch,
-            ..Load::default()
-        };
-        let one = match planning.args.batching {
-            BatchingArg::Packed => "--batching shuffled --bs 1",
-            BatchingArg::Shuffled | BatchingArg::Bucketed => "--bs 1",
-        };
-        let block = "--checkpointing block";
-        for (load, how, flags) in [
-            (largest, Checkpointing::Block, block.to_owned()),
-            (longest, Checkpointing::None, one.to_owned()),
-            (longest, Checkpointing::Block, format!("{one} {block}")),
-        ] {
-            let total = planning.memory(load, how).total;
-            if total <= limit {
-                return format!("{flags} needs {}", Bytes(total as u64));
-            }
-        }
-        let fits = |tokens: &usize| {
-            let load = Load {
-                inputs: *tokens,
-                supervised: *tokens,
-                ..Load::default()
-            };
-            planning.memory(load, Checkpointing::Block).total <= limit
-        };
-        // In steps that people would try.
-        let tokens = (1..=longest.inputs / 32).rev().map(|n| 32 * n).find(fits);
-        match tokens {
-            Some(tokens) => format!("{one} {block} --max-seq-len {tokens} fits"),
-            None => match smaller_weights(planning) {
-                Some(flag) => format!("not even short rows fit; {flag} makes the weights smaller"),
-                None => "not even short rows fit; take a smaller model".to_owned(),
-            },
-        }
-    }
-
     /// One line for people.
     pub(crate) fn text(&self) -> String {
+        let (on, whose) = match self.host_memory {
+            None => (String::new(), ""),
+            Some(_) => (format!(" on {}", self.device), "its "),
+        };
         let memory = self.memory.map_or(String::new(), |memory| {
             let other = match self.checkpointing() {
                 Checkpointing::None => ("block", memory.total_with_checkpointing),
                 Checkpointing::Block => ("none", memory.total_without_checkpointing),
             };
             format!(
-                ", about {} of memory ({} with --checkpointing {})",
+                ", about {} of {whose}memory ({} with --checkpointing {})",
                 Bytes(memory.total as u64),
                 Bytes(other.1 as u64),
                 other.0
@@ -231,7 +214,7 @@ impl Plan {
             _ => String::new(),
         };
         format!(
-            "plan: {} steps, {} tokens ({} supervised), at most {} at once{evaluations}{decomposed}, {:.3} TFLOP{memory}{time}",
+            "plan{on}: {} steps, {} tokens ({} supervised), at most {} at once{evaluations}{decomposed}, {:.3} TFLOP{memory}{time}",
             self.steps,
             self.tokens,
             self.supervised_tokens,

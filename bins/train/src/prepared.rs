@@ -8,6 +8,7 @@ use smollm_model::Checkpointing;
 use stage::StageError;
 
 use crate::args::Args;
+use crate::device::Device;
 use crate::plan::{self, Planning};
 use crate::rows::{self, Encoded, RowCounts};
 use crate::scorer::{self, Questions};
@@ -21,6 +22,7 @@ pub(crate) struct Prepared {
     pub(crate) eval_file: Option<PathBuf>,
     pub(crate) eval_rows: Option<Encoded>,
     pub(crate) questions: Option<Questions>,
+    pub(crate) device: Device,
     /// Of the frozen weights in memory.
     weight_bytes: usize,
 }
@@ -34,6 +36,7 @@ impl Prepared {
             .with_system(args.system.clone().filter(|text| !text.is_empty()))
             .with_date(args.date);
         let start = start::adapter(args, &opened)?;
+        let device = Device::choose(args, opened.config(), start.config().use_dora)?;
 
         let context = opened.config().max_position_embeddings;
         let encode = |path: &Path| rows::encode_file(path, opened.prompter(), args, context);
@@ -53,6 +56,7 @@ impl Prepared {
             eval_file,
             eval_rows,
             questions,
+            device,
             weight_bytes,
         })
     }
@@ -68,15 +72,16 @@ impl Prepared {
         (self.rows.counts.clone(), eval)
     }
 
-    /// What a plan needs to know; `loaded`: the base is in memory already.
+    /// What a plan needs to know; `held`: bytes of a base that is in memory already.
     pub(crate) fn planning<'a>(
         &'a self,
         args: &'a Args,
         config: &'a TrainConfig,
-        loaded: bool,
+        held: u64,
     ) -> Planning<'a> {
         Planning {
-            loaded,
+            held,
+            device: self.device,
             args,
             config,
             opened: &self.opened,

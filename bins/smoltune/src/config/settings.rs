@@ -312,6 +312,7 @@ mod tests {
             ("train=1", "train is a section"),
             ("train.lora_r=0", "train.lora_r"),
             ("train.batching=bucketted", "train.batching"),
+            ("train.device=gpu", "train.device"),
             ("train.lr_schedule=cosin", "train.lr_schedule"),
             ("train.target_modules=(", "train.target_modules"),
             ("train.rank_pattern=q_proj", "train.rank_pattern"),

@@ -195,7 +195,7 @@ pub(crate) fn evaluate(name: &str, config: &Config, answers: &Path, scores: &Pat
 /// What the adapter has moved on other texts, into `out`; weights are kept as they are for answers.
 fn guard(config: &Config, adapter: &Path, out: &Path) -> Step {
     let how = &config.generate;
-    let words = ["dtype", "quantize", "kv_dtype", "threads"];
+    let words = ["dtype", "quantize", "kv_dtype", "threads", "device"];
     let other: Vec<&str> = section_keys("generate")
         .filter(|key| !words.contains(key))
         .collect();

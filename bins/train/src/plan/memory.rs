@@ -1,12 +1,12 @@
-//! Bytes that a run will need at once.
+//! What a run holds at once, by what it is for.
 
+use loader::Card;
 use lora::{Load, Optim};
 use serde::Serialize;
 use smollm_model::{Checkpointing, SiteShape, TrainingMemory};
 
-use super::{Planning, options, sites};
-use crate::choices::QuantizeArg;
-use crate::start;
+use super::{Planning, sites};
+use crate::device::{Device, Resident};
 
 /// The program, the tokenizer and what the threads need.
 const PROGRAM: usize = 40_000_000;
@@ -34,50 +34,61 @@ pub struct MemoryPlan {
     pub total_with_checkpointing: usize,
 }
 
-/// The flag with which the weights take the least memory, if that is less than they take now.
-pub(super) fn smaller_weights(planning: &Planning<'_>) -> Option<&'static str> {
-    let flags = [
-        (QuantizeArg::Stored, "--quantize stored"),
-        (QuantizeArg::Q8_0, "--quantize q8_0"),
-    ];
-    let changed = start::changed(planning.args, planning.start);
-    let sizes = flags.into_iter().filter_map(|(quantize, flag)| {
-        let mut options = options(planning.args, Checkpointing::None);
-        options.format = quantize.format();
-        let bytes = planning.opened.training_weight_bytes(options, &changed);
-        let bytes = bytes.ok()?;
-        Some((bytes, flag))
-    });
-    let least = sizes.min_by_key(|(bytes, _)| *bytes);
-    let less = least.filter(|(bytes, _)| *bytes < planning.weight_bytes);
-    less.map(|(_, flag)| flag)
-}
-
 impl Planning<'_> {
-    /// Everything that a run holds at once.
+    /// Everything that a run holds at once where it computes.
     pub(super) fn memory(&self, largest: Load, how: Checkpointing) -> MemoryPlan {
+        match self.device {
+            Device::Cpu => self.on_cpu(largest, how),
+            Device::Card(card) => self.on_card(card, largest, how),
+        }
+    }
+
+    /// In a GPU's memory: the optimiser, the model that answers and all else stay in the machine's.
+    fn on_card(&self, card: Card, largest: Load, how: Checkpointing) -> MemoryPlan {
+        let sites = sites(self.start);
+        let model = self.opened.config();
+        let of = |how| {
+            let batch = (largest.shape(), sites.as_slice());
+            Resident::memory(card, model, (self.args.dtype, how), batch)
+        };
+        let parts = of(how);
+        MemoryPlan {
+            weights: parts.weights,
+            activations: parts.activations,
+            logits: parts.logits,
+            adapter: parts.adapter,
+            generation: 0,
+            program: 0,
+            total: parts.total(),
+            total_without_checkpointing: of(Checkpointing::None).total(),
+            total_with_checkpointing: of(Checkpointing::Block).total(),
+        }
+    }
+
+    /// In the machine's memory, beside a GPU's.
+    pub(super) fn host_memory(&self) -> Option<usize> {
+        let Device::Card(_) = self.device else {
+            return None;
+        };
+        let sites = sites(self.start);
+        // The adapter and its gradients as candle and as the passes have them.
+        let copies = 5 * size_of::<f32>() * self.start.parameters();
+        let learning = copies + self.remembered(self.config.optim) + self.further_copies();
+        let answers = self.questions.map_or(0, |q| q.memory(self.opened));
+        Some(learning.max(self.decomposing(&sites)) + self.program() + answers)
+    }
+
+    fn on_cpu(&self, largest: Load, how: Checkpointing) -> MemoryPlan {
         let sites = sites(self.start);
         let total = |how| self.cost(how, &sites).memory(largest.shape());
-        let rows = self.rows.iter().chain(self.eval_rows);
-        let rows: usize = rows
-            .map(|row| 4 * row.ids.len() + 8 * row.labels.len())
-            .sum();
-        // What reading the weights leaves in the allocator: about the largest of them, in f32 (measured).
-        let model = self.opened.config();
-        let program = PROGRAM + rows + size_of::<f32>() * model.vocab_size * model.hidden_size;
+        let program = self.program();
         let generation = self.questions.map_or(0, |q| q.memory(self.opened));
         // The cost is that of a run with AdamW.
         let (two, mut own) = (
             self.remembered(Optim::default()),
             self.remembered(self.config.optim),
         );
-        let copy = size_of::<f32>() * self.start.parameters();
-        // The average, and the factors that were taken out of the base, are kept beside what learns.
-        let copies = [
-            self.config.ema_decay.is_some(),
-            self.args.init_lora_weights.changes_base(),
-        ];
-        own += copy * copies.into_iter().filter(|is| *is).count();
+        own += self.further_copies();
         let adapter = |parts: &TrainingMemory| parts.adapter - two + own;
         let decomposing = self.decomposing(&sites);
         let whole = |how| {
@@ -97,6 +108,27 @@ impl Planning<'_> {
             total_without_checkpointing: whole(Checkpointing::None),
             total_with_checkpointing: whole(Checkpointing::Block),
         }
+    }
+
+    /// Bytes of program, tokenizer and rows.
+    fn program(&self) -> usize {
+        let rows = self.rows.iter().chain(self.eval_rows);
+        let rows: usize = rows
+            .map(|row| 4 * row.ids.len() + 8 * row.labels.len())
+            .sum();
+        // What reading the weights leaves in the allocator: about the largest of them, in f32 (measured).
+        let model = self.opened.config();
+        PROGRAM + rows + size_of::<f32>() * model.vocab_size * model.hidden_size
+    }
+
+    /// Bytes of the average, and of the factors that were taken out of the base: they are kept beside what learns.
+    fn further_copies(&self) -> usize {
+        let copies = [
+            self.config.ema_decay.is_some(),
+            self.args.init_lora_weights.changes_base(),
+        ];
+        let copies = copies.into_iter().filter(|is| *is).count();
+        size_of::<f32>() * self.start.parameters() * copies
     }
 
     /// Bytes of the weights that are decomposed at once, before the base is loaded: each in f32, and in f64 with its

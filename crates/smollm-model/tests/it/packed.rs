@@ -11,6 +11,8 @@ use smollm_model::{
 
 use crate::{golden, ids, tiny};
 
+use adapters::updates;
+
 mod adapters;
 
 const FORMATS: [WeightFormat; 4] = [
