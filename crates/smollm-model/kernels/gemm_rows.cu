@@ -5,7 +5,7 @@
 //
 // So that all of a GPU reads, the sum over k is cut into `splits` pieces of `piece` terms, which the
 // host derives from W's size alone; the pieces are then added in order. A row's bits depend on
-// neither the number of rows nor the device. With one piece the result is written at once.
+// neither the number of rows nor, among GPUs of one kind, the device. With one piece the result is written at once.
 //
 // bf16 and f16: a block takes 64 columns of one piece and up to 64 rows, in steps of 64 terms, four
 // of them on their way through cp.async; each warp holds 16 columns of all rows, mma.sync.m16n8k16

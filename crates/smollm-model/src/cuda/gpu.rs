@@ -184,6 +184,9 @@ impl Machine for Gpu {
     }
 
     unsafe fn write(&self, address: u64, data: &[u8]) -> Result<(), KernelError> {
+        if data.is_empty() {
+            return Ok(());
+        }
         self.bind()?;
         // SAFETY: the caller promises that the memory is there.
         unsafe { result::memcpy_htod_sync(address, data) }
@@ -191,6 +194,9 @@ impl Machine for Gpu {
     }
 
     unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), KernelError> {
+        if bytes == 0 {
+            return Ok(());
+        }
         self.bind()?;
         // SAFETY: the caller promises that the memory is there.
         unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }
@@ -198,6 +204,9 @@ impl Machine for Gpu {
     }
 
     unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), KernelError> {
+        if bytes == 0 {
+            return Ok(());
+        }
         self.bind()?;
         // SAFETY: the caller's promise.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
@@ -205,6 +214,9 @@ impl Machine for Gpu {
     }
 
     unsafe fn read(&self, address: u64, data: &mut [u8]) -> Result<(), KernelError> {
+        if data.is_empty() {
+            return Ok(());
+        }
         self.bind()?;
         self.stream
             .synchronize()

@@ -219,6 +219,9 @@ fn check_model(config: &ModelConfig, element: Element) -> Result<(), ModelError>
     }
 }
 
+/// Blocks of a grid in y and in z: CUDA's limit.
+const MOST_BLOCKS: u32 = 65_535;
+
 /// Plans `kernel` for elements of type `element` and starts it.
 ///
 /// # Errors
@@ -232,6 +235,19 @@ pub unsafe fn launch<K: Kernel>(
     kernel: &K,
 ) -> Result<(), KernelError> {
     let plan = kernel.plan(element)?;
+    if plan.grid.contains(&0) {
+        return Ok(());
+    }
+    if plan.grid[1].max(plan.grid[2]) > MOST_BLOCKS {
+        return Err(KernelError::Machine {
+            machine: machine.name(),
+            action: plan.kernel,
+            reason: format!(
+                "a grid of {:?} blocks, at most {MOST_BLOCKS} in y and z: take fewer rows at once",
+                plan.grid
+            ),
+        });
+    }
     // SAFETY: the struct is borrowed for the call and has the kernel's layout (repr(C), the same
     // fields); its addresses are the caller's promise.
     unsafe { machine.launch(&plan, std::ptr::from_ref(kernel).cast(), size_of::<K>()) }

@@ -266,5 +266,17 @@ fn what_a_device_cannot_continue_is_refused_by_name() {
             ModelError::TooLong { .. }
         ));
         assert!(refused(&[1], Some(2)).to_string().contains("below 2"));
+        let mut elsewhere = DeviceCache::default();
+        read(&mut load(machine, Element::F32), &[1, 2], &mut elsewhere);
+        let mut segment = [Segment {
+            ids: &[1],
+            cache: &mut elsewhere,
+            adapter: None,
+            phase: Phase::Answer,
+            logits: true,
+        }];
+        let message = model.pass(&mut segment).unwrap_err().to_string();
+        assert!(message.contains("another model's"), "{message}");
+        assert!(model.pass(&mut []).unwrap().is_empty());
     });
 }

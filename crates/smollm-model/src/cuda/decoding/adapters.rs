@@ -39,7 +39,9 @@ impl<'m> DeviceAdapter<'m> {
                 return Err(ModelError::Argument {
                     what: "an adapter's update",
                     found: format!("a magnitude for {}", name()),
-                    expected: "none on a device: merge a DoRA adapter into its base".into(),
+                    expected:
+                        "none on a device: merge a DoRA adapter into its base, or stay on the CPU"
+                            .into(),
                 });
             }
             let fits = update.a.dims() == [rank, inputs] && update.b.dims() == [outputs, rank];

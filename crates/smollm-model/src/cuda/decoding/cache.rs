@@ -37,18 +37,24 @@ impl<'m> Cache<'m> {
         [keys, values].map(|memory| memory.as_ref().map_or(0, Memory::address))
     }
 
+    /// Whether a sequence was read by the model that this is the memory of.
+    pub(super) fn knows(&self, cache: &DeviceCache) -> bool {
+        cache.belongs_to(&self.pool)
+    }
+
     /// Makes room for `more` tokens of a sequence.
     ///
     /// # Errors
-    /// If there is not enough memory.
+    /// If there is not enough memory; the sequence is as it was then.
     pub(super) fn reserve(
         &mut self,
         cache: &mut DeviceCache,
         more: usize,
     ) -> Result<(), KernelError> {
-        let copy = cache.reserve(&self.pool, more);
-        self.grow()?;
-        let Some(copy) = copy else { return Ok(()) };
+        self.grow(self.pool.count_with(cache.missing(more)))?;
+        let Some(copy) = cache.reserve(&self.pool, more) else {
+            return Ok(());
+        };
         for memory in self.layers.iter().flatten().flatten() {
             let place = |number: u32| memory.address() + u64::from(number) * self.page as u64;
             // SAFETY: `grow` made room for every page that was given out; pages do not overlap.
@@ -60,20 +66,22 @@ impl<'m> Cache<'m> {
         Ok(())
     }
 
-    /// Room for every page that was ever given out.
-    fn grow(&mut self) -> Result<(), KernelError> {
-        let wanted = self.pool.count();
+    /// Room for `wanted` pages, and a quarter more than there was where that can be had.
+    fn grow(&mut self, wanted: usize) -> Result<(), KernelError> {
         if wanted <= self.capacity {
             return Ok(());
         }
-        let capacity = wanted.max(2 * self.capacity).max(FIRST);
+        let ahead = wanted.max(self.capacity * 5 / 4).max(FIRST);
         let used = self.capacity * self.page;
+        let mut capacity = ahead;
         for memory in self.layers.iter_mut().flatten() {
-            let larger = Memory::new(self.machine, capacity * self.page)?;
+            let larger = Memory::new(self.machine, ahead * self.page)
+                .or_else(|_| Memory::new(self.machine, wanted * self.page))?;
             if let Some(old) = memory.as_ref() {
-                // SAFETY: the old memory is as long, the new one longer.
+                // SAFETY: both are at least as long.
                 unsafe { self.machine.copy(larger.address(), old.address(), used)? };
             }
+            capacity = capacity.min(larger.bytes() / self.page);
             *memory = Some(larger);
         }
         self.capacity = capacity;

@@ -129,6 +129,13 @@ impl<'m> DeviceLlama<'m> {
                     vocab_size,
                 });
             }
+            if !self.cache.knows(segment.cache) {
+                return Err(ModelError::Argument {
+                    what: "a sequence's cache",
+                    found: "another model's".into(),
+                    expected: "one that this model has read, or an empty one".into(),
+                });
+            }
             let adapters = self.adapters.len();
             if let Some(adapter) = segment.adapter.filter(|a| *a >= adapters) {
                 return Err(ModelError::Argument {
@@ -196,6 +203,9 @@ impl Decoder for DeviceLlama<'_> {
         segments: &mut [Segment<'_, DeviceCache>],
     ) -> Result<Cow<'_, [f32]>, ModelError> {
         self.check(segments)?;
+        if segments.is_empty() {
+            return Ok(Cow::default());
+        }
         let batch = self.batch(segments)?;
         let rows = batch.wanted.len();
         let placed = self.buffers.copy(&batch)?;
@@ -212,7 +222,9 @@ impl Decoder for DeviceLlama<'_> {
         };
         self.buffers.run(&pass)?;
         self.logits.clear();
-        self.buffers.read_logits(&pass, rows, &mut self.logits)?;
+        if rows > 0 {
+            self.buffers.read_logits(&pass, rows, &mut self.logits)?;
+        }
         for segment in segments {
             segment.cache.added(segment.ids.len());
         }

@@ -41,10 +41,14 @@ impl Pool {
         }
     }
 
-    /// How many pages there must be room for.
-    pub(super) fn count(&self) -> usize {
+    /// How many pages there must be room for when `more` have been taken.
+    pub(super) fn count_with(&self, more: usize) -> usize {
         let numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        numbers.count as usize
+        numbers.count as usize + more.saturating_sub(numbers.free.len())
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -88,6 +92,18 @@ impl DeviceCache {
         }
     }
 
+    /// Whether all that it remembers is in pages of `pool`.
+    pub(super) fn belongs_to(&self, pool: &Pool) -> bool {
+        let mut pages = self.pages.iter().chain(&self.begun);
+        pages.all(|page| page.pool.is(pool))
+    }
+
+    /// Pages that have to be taken before `more` tokens are added.
+    pub(super) fn missing(&self, more: usize) -> usize {
+        let wanted = (self.tokens + more).div_ceil(PAGE_TOKENS);
+        wanted.saturating_sub(self.pages.len())
+    }
+
     /// Makes room for `more` tokens. Returns a copy that has to be made first, from one page to another.
     pub(super) fn reserve(&mut self, pool: &Pool, more: usize) -> Option<PageCopy> {
         let copy = self.begun.take().map(|from| {
@@ -99,8 +115,7 @@ impl DeviceCache {
             self.pages.push(Arc::new(to));
             copy
         });
-        let wanted = (self.tokens + more).div_ceil(PAGE_TOKENS);
-        while self.pages.len() < wanted {
+        for _ in 0..self.missing(more) {
             self.pages.push(Arc::new(pool.take()));
         }
         copy
@@ -172,7 +187,9 @@ mod tests {
         let kept = first.prefix(64);
         drop(first);
         let second = filled(&pool, 190);
-        assert_eq!(pool.count(), 4);
+        assert_eq!(pool.count_with(0), 4);
+        assert_eq!((second.missing(2), second.missing(3)), (0, 1));
+        assert!(second.belongs_to(&pool) && !second.belongs_to(&Pool::default()));
         assert!(!second.numbers().any(|n| kept.numbers().any(|k| k == n)));
     }
 

@@ -58,7 +58,7 @@ const LEAST_PIECE: u32 = 256;
 
 impl RowsProduct {
     /// Terms of a piece and how many pieces there are, for weights `[width, inner]`: of the weights alone, so that a
-    /// row's bits are the same in any batch and on any device.
+    /// row's bits are the same in any batch and on any GPU of one kind.
     pub fn pieces(width: u32, inner: u32) -> (u32, u32) {
         let wanted = ENOUGH_BLOCKS.div_ceil(width.div_ceil(ROWS_SIDE)).max(1);
         let most = inner.div_ceil(LEAST_PIECE).max(1);
