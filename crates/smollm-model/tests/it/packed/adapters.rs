@@ -14,7 +14,7 @@ fn magnitude(model: &Llama, (layer, projection): (usize, Projection)) -> Tensor 
 }
 
 /// A small update of every projection; with a magnitude for odd seeds.
-fn updates(seed: usize) -> Vec<(usize, Projection, LowRank)> {
+pub(super) fn updates(seed: usize) -> Vec<(usize, Projection, LowRank)> {
     let model = tiny();
     let config = model.config();
     let value = |i: usize| ((i * 2_654_435_761 + seed * 97) % 1009) as f32 / 1009.0 - 0.5;
