@@ -181,7 +181,7 @@ section! {
         warmup_steps: Option<usize> = None;
         /// Steps at the end in which `warmup_stable_decay` falls; a tenth of all if not set
         decay_steps: Option<usize> = None;
-        /// LoRA+: the matrices B learn with so many times the rate of the matrices A
+        /// LoRA+: the matrices B, and DoRA's magnitudes, learn with so many times the rate of the matrices A
         loraplus_lr_ratio: Option<f64> = None;
         /// NEFTune: noise of up to this / √(tokens of the row · columns) on the embeddings while training; 5 is usual
         neftune_noise_alpha: Option<f64> = None;

@@ -124,7 +124,9 @@ fn what_was_moved_elsewhere_stands_beside_the_gain_unless_it_is_left_out() {
 fn a_run_goes_on_from_an_adapter_beside_the_adapters_own_base() {
     let bench = Bench::new();
     bench.write("smoltune.toml", CONFIG);
-    bench.run(&format!("{LINE} --system Be-brief.")).success();
+    bench
+        .run(&format!("{LINE} --system Be-brief. --lr 5e-2"))
+        .success();
     let weights = |folder: &str| {
         let path = bench.path(folder).join("adapter/adapter_model.safetensors");
         std::fs::read(path).unwrap()

@@ -10,6 +10,7 @@ use smollm_model::{
 };
 
 use crate::{golden, ids, tiny};
+use adapters::updates;
 
 use adapters::updates;
 
