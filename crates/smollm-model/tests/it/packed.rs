@@ -12,8 +12,6 @@ use smollm_model::{
 use crate::{golden, ids, tiny};
 use adapters::updates;
 
-use adapters::updates;
-
 mod adapters;
 
 const FORMATS: [WeightFormat; 4] = [
