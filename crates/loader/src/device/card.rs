@@ -66,6 +66,6 @@ impl fmt::Debug for Card {
         f.debug_struct("Card")
             .field("number", &self.number)
             .field("name", &self.name())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
