@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use loader::{LoadError, ModelSpec};
+use loader::ModelSpec;
 use lora::Adapter;
 use serde::Serialize;
 use smollm_model::{Llama, Mode, Ragged};
@@ -73,27 +73,19 @@ pub fn verify(args: &VerifyArgs) -> Result<Verified, StageError> {
         ..ModelSpec::new(&dir.display().to_string())
     };
     // Names, shapes and layers: what does not fit is an error there.
-    let opened = loader::open(&spec).map_err(load_error)?;
+    let opened = loader::open(&spec)?;
     if checks.iter().all(|check| check.ok) {
         let prompt = opened
             .prompter()
             .generation_prompt(&args.prompt, None, None)
             .or_bad_data()?;
         let base = opened.description().to_owned();
-        let loaded = opened.load(loader::DType::F32).map_err(load_error)?;
+        let loaded = opened.load(loader::DType::F32)?;
         checks.push(merges(loaded.model, &adapter, prompt.ids, args.tolerance)?);
         return Ok(Verified::new(dir, base, &adapter, checks));
     }
     let base = opened.description().to_owned();
     Ok(Verified::new(dir, base, &adapter, checks))
-}
-
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
-    }
 }
 
 /// Every number is one.

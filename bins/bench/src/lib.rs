@@ -14,7 +14,7 @@ mod training;
 
 use clap::{Parser, Subcommand};
 use cpu_gemm::Format;
-use loader::{InferenceArgs, LoadError, ModelSpec, smollm_model::PackedLlama};
+use loader::{InferenceArgs, Model, ModelSpec};
 use serde::Serialize;
 use stage::{OrExit, StageError};
 
@@ -221,8 +221,8 @@ pub fn measure(what: &Inference) -> Result<Summary, StageError> {
         )));
     }
     let started = std::time::Instant::now();
-    let opened = loader::open(&ModelSpec::new(&common.model)).map_err(load_error)?;
-    let mut model = loader::pack(&[&opened], common.inference.options()).map_err(load_error)?;
+    let opened = loader::open(&ModelSpec::new(&common.model))?;
+    let mut model = loader::pack(&[&opened], &common.inference)?;
     let load_s = started.elapsed().as_secs_f64();
     let measured = Measured::of(common.repeats, || one(what, &mut model)).or_usage()?;
     let peak_rss_mb = memory::peak_mb();
@@ -234,7 +234,7 @@ pub fn measure(what: &Inference) -> Result<Summary, StageError> {
             Inference::Generate { .. } => "generate",
         },
         model: opened.description().to_owned(),
-        format: common.inference.describe(),
+        format: common.inference.describe(opened.config())?,
         threads,
         tokens_per_s: measured.rate,
         range: measured.range,
@@ -250,10 +250,7 @@ pub fn measure(what: &Inference) -> Result<Summary, StageError> {
     })
 }
 
-fn one(
-    what: &Inference,
-    model: &mut PackedLlama,
-) -> Result<runs::Run, loader::smollm_model::ModelError> {
+fn one(what: &Inference, model: &mut Model) -> Result<runs::Run, loader::smollm_model::ModelError> {
     match *what {
         Inference::Prefill { tokens, .. } => runs::prefill(model, tokens),
         Inference::Decode {
@@ -269,14 +266,6 @@ fn one(
             batch,
             ..
         } => runs::generate(model, rows, (prompt, tokens), batch),
-    }
-}
-
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
     }
 }
 

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use loader::smollm_model::{
-    Decoder, GenerationConfig, GenerationEvent, ModelError, PackedCache, PackedLlama, Phase,
-    Segment, generate as answer,
+    Decoder, GenerationConfig, GenerationEvent, ModelError, Phase, Segment, generate as answer,
 };
+use loader::{Model, ModelCache};
 
 /// Prompt tokens of one pass, as the engine's default.
 const PIECE: usize = 512;
@@ -58,18 +58,14 @@ impl Measured {
 }
 
 /// Ordinary token ids, the same in every run; `row` makes prompts differ.
-fn ids(model: &PackedLlama, tokens: usize, row: usize) -> Vec<u32> {
+fn ids(model: &Model, tokens: usize, row: usize) -> Vec<u32> {
     let vocab = model.config().vocab_size;
     let id = |i: usize| ((row * 7919 + i * 104_729 + 17) % vocab) as u32;
     (0..tokens).map(id).collect()
 }
 
 /// Feeds a prompt piece by piece; returns the passes that took.
-fn read(
-    model: &mut PackedLlama,
-    prompt: &[u32],
-    cache: &mut PackedCache,
-) -> Result<usize, ModelError> {
+fn read(model: &mut Model, prompt: &[u32], cache: &mut ModelCache) -> Result<usize, ModelError> {
     let pieces = prompt.chunks(PIECE);
     let count = pieces.len();
     for (at, ids) in pieces.enumerate() {
@@ -84,9 +80,9 @@ fn read(
     Ok(count)
 }
 
-pub(crate) fn prefill(model: &mut PackedLlama, tokens: usize) -> Result<Run, ModelError> {
+pub(crate) fn prefill(model: &mut Model, tokens: usize) -> Result<Run, ModelError> {
     let prompt = ids(model, tokens, 0);
-    let mut cache = PackedCache::default();
+    let mut cache = ModelCache::default();
     let started = Instant::now();
     let passes = read(model, &prompt, &mut cache)?;
     let seconds = started.elapsed().as_secs_f64();
@@ -99,13 +95,13 @@ pub(crate) fn prefill(model: &mut PackedLlama, tokens: usize) -> Result<Run, Mod
 }
 
 pub(crate) fn decode(
-    model: &mut PackedLlama,
+    model: &mut Model,
     prompt: usize,
     tokens: usize,
     batch: usize,
 ) -> Result<Run, ModelError> {
-    let mut caches: Vec<PackedCache> = Vec::new();
-    caches.resize_with(batch, PackedCache::default);
+    let mut caches: Vec<ModelCache> = Vec::new();
+    caches.resize_with(batch, ModelCache::default);
     let before = Instant::now();
     for (row, cache) in caches.iter_mut().enumerate() {
         let prompt = ids(model, prompt, row);
@@ -149,7 +145,7 @@ fn largest(logits: &[f32]) -> u32 {
 }
 
 pub(crate) fn generate(
-    model: &mut PackedLlama,
+    model: &mut Model,
     rows: usize,
     (prompt, tokens): (usize, usize),
     batch_size: usize,

@@ -9,7 +9,7 @@ use cpu_gemm::Format;
 use lora::StepRecord;
 use serde::Serialize;
 use stage::{OrExit, StageError};
-use train::{KeepArg, Precision, QuantizeArg};
+use train::{DeviceArg, KeepArg, Precision, QuantizeArg};
 
 use crate::peaks::Peaks;
 use crate::{lines, memory, share};
@@ -60,6 +60,9 @@ pub struct TrainArgs {
     /// How they are kept, where it is not so
     #[arg(long, value_enum, value_name = "TYPE")]
     pub quantize: Option<QuantizeArg>,
+    /// Where loss and gradients are computed: cpu, cuda, cuda:N, or auto
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceArg,
     /// What is kept for the backward pass
     #[arg(long, value_enum, default_value_t, alias = "gradient-checkpointing")]
     pub checkpointing: KeepArg,
@@ -83,6 +86,8 @@ pub struct TrainSummary {
     pub model: String,
     /// How its weights are kept.
     pub format: &'static str,
+    /// What computed loss and gradients: `cpu`, or the GPU's name.
+    pub device: String,
     /// Threads.
     pub threads: usize,
     /// Optimiser steps measured.
@@ -97,9 +102,11 @@ pub struct TrainSummary {
     pub range: [f64; 2],
     /// Most memory of this process while it trained, in MB; 0 where the system does not say.
     pub peak_rss_mb: f64,
+    /// The most of a GPU's memory that weights and buffers took, in MB; the driver's own is not in it.
+    pub peak_device_mb: Option<f64>,
     /// GFLOP/s: what loss and gradients take at the least ([`smollm_model::TrainingCost::gradient_flops`]), over the same time.
     pub gflops: f64,
-    /// What the machine can do.
+    /// What the CPU can do, where it was the CPU.
     #[serde(flatten)]
     pub peaks: Option<Peaks>,
 }
@@ -118,7 +125,8 @@ pub fn measure_training(args: &TrainArgs) -> Result<TrainSummary, StageError> {
     let pool = rayon::ThreadPoolBuilder::new();
     let pool = pool.num_threads(args.threads.map_or(0, usize::from));
     let pool = pool.build().or_failed()?;
-    pool.install(|| train::fine_tune(&stage))?;
+    let outcome = pool.install(|| train::fine_tune(&stage))?;
+    let on_a_gpu = outcome.device_memory.is_some();
     let peak_rss_mb = memory::peak_mb();
     let steps = steps(&stage.output_dir.join("train_log.jsonl"))?;
     let threads = pool.current_num_threads();
@@ -126,7 +134,7 @@ pub fn measure_training(args: &TrainArgs) -> Result<TrainSummary, StageError> {
         Precision::F32 => Format::F32,
         Precision::Bf16 => Format::Bf16,
     };
-    let peaks = (!args.no_peaks)
+    let peaks = (!args.no_peaks && !on_a_gpu)
         .then(|| Peaks::measure(threads, format))
         .transpose()
         .or_failed()?;
@@ -138,9 +146,11 @@ pub fn measure_training(args: &TrainArgs) -> Result<TrainSummary, StageError> {
         model: args.model.clone(),
         format: match (args.quantize, args.dtype) {
             (Some(QuantizeArg::Q8_0), _) => Format::Q8_0.name(),
+            (None, Precision::F32) if on_a_gpu => Format::F32.name(),
             (Some(QuantizeArg::Stored), _) | (None, Precision::F32) => "stored",
             (None, Precision::Bf16) => Format::Bf16.name(),
         },
+        device: outcome.device,
         threads,
         steps: steps.len(),
         tokens,
@@ -151,6 +161,7 @@ pub fn measure_training(args: &TrainArgs) -> Result<TrainSummary, StageError> {
             rates.fold(0.0, f64::max),
         ],
         peak_rss_mb,
+        peak_device_mb: outcome.device_memory.map(|bytes| bytes as f64 / 1e6),
         gflops: steps.iter().map(|s| s.gflops * seconds(s)).sum::<f64>() / total,
         peaks,
     })
@@ -183,7 +194,7 @@ fn stage_args(args: &TrainArgs, rows: &Path, out: &Path) -> Result<train::Args, 
         stage.on_truncate = train::OnTruncate::KeepStart;
     }
     (stage.dtype, stage.quantize) = (args.dtype, args.quantize);
-    stage.checkpointing = args.checkpointing;
+    (stage.device, stage.checkpointing) = (args.device, args.checkpointing);
     stage.logging_steps = 0;
     Ok(stage)
 }
@@ -219,10 +230,14 @@ impl TrainSummary {
     pub(crate) fn table(&self) -> String {
         let peak = self.peaks.map(|peaks| peaks.peak_gflops);
         let [slowest, fastest] = self.range;
+        let of_the_gpu = self.peak_device_mb;
+        let of_the_gpu = of_the_gpu.map_or(String::new(), |mb| format!(", {mb:.0} of the GPU's"));
+        let memory = format!("{:.0}{of_the_gpu}", self.peak_rss_mb);
         lines([
             ("test", self.test.to_owned()),
             ("model", self.model.clone()),
             ("weights", self.format.to_owned()),
+            ("device", self.device.clone()),
             ("threads", self.threads.to_string()),
             (
                 "tokens",
@@ -235,7 +250,7 @@ impl TrainSummary {
                 "tokens/s",
                 format!("{:.1} ({slowest:.1} to {fastest:.1})", self.tokens_per_s),
             ),
-            ("peak memory, MB", format!("{:.0}", self.peak_rss_mb)),
+            ("peak memory, MB", memory),
             ("GFLOP/s", share(self.gflops, peak)),
         ])
     }

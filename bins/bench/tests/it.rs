@@ -89,6 +89,7 @@ fn training_on_made_up_rows_gives_figures() {
         assert!(0 < found.supervised_tokens && found.supervised_tokens < found.tokens);
         assert!(found.range[0] <= found.tokens_per_s && found.tokens_per_s <= found.range[1]);
         assert!(found.gflops > 0.0 && found.peak_rss_mb > 0.0);
+        assert!(found.device == "cpu" && found.peak_device_mb.is_none());
         let json = serde_json::to_value(&found).unwrap();
         for key in ["tokens_per_s", "peak_rss_mb", "gflops"] {
             assert!(json[key].is_number(), "{key}");

@@ -17,9 +17,9 @@ mod turn;
 mod voices;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use loader::{DEFAULT_MODEL, DType, InferenceArgs, ModelSpec};
+use loader::{InferenceArgs, ModelArgs};
 use stage::StageError;
 
 use conversation::Conversation;
@@ -35,18 +35,12 @@ use voices::Voices;
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "chat", version)]
 pub struct Args {
-    /// The model: hub id, folder, .gguf file, or an adapter folder [default: HuggingFaceTB/SmolLM2-135M-Instruct]
-    #[arg(long, value_name = "MODEL", aliases = ["model_name", "model"])]
-    pub model_name: Option<String>,
-    /// The base model, in place of the one that the adapter names; alone, the model
-    #[arg(long, value_name = "MODEL", alias = "base_model")]
-    pub base_model: Option<String>,
+    /// Which model
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Adapter to use with the model; of several, the last answers first
     #[arg(long, value_name = "DIR", aliases = ["adapter_dir", "adapter"])]
     pub adapter_dir: Vec<PathBuf>,
-    /// Revision of a hub model
-    #[arg(long)]
-    pub revision: Option<String>,
     /// System message [default: the one the adapter was trained with, else the template's own]
     #[arg(long, value_name = "TEXT", aliases = ["system-prompt", "system_prompt"])]
     pub system: Option<String>,
@@ -73,34 +67,6 @@ pub struct Args {
     /// How the model is kept and run
     #[command(flatten)]
     pub inference: InferenceArgs,
-}
-
-impl Args {
-    /// The model with each of the adapters that are asked for.
-    fn models(&self) -> Vec<ModelSpec> {
-        if self.adapter_dir.is_empty() {
-            return vec![self.model(None)];
-        }
-        let dirs = self.adapter_dir.iter();
-        dirs.map(|dir| self.model(Some(dir))).collect()
-    }
-
-    fn model(&self, adapter: Option<&Path>) -> ModelSpec {
-        let folder = adapter.map(|dir| dir.display().to_string());
-        let base = if adapter.is_some() {
-            None
-        } else {
-            self.base_model.clone()
-        };
-        let named = self.model_name.clone().or(base).or(folder);
-        ModelSpec {
-            model_name: named.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
-            base_model: self.base_model.clone(),
-            adapter_dir: adapter.map(Path::to_path_buf),
-            revision: self.revision.clone(),
-            dtype: DType::F32,
-        }
-    }
 }
 
 /// Runs the loop until `/exit` or the end of input.

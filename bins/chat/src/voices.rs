@@ -5,8 +5,7 @@
 use std::path::Path;
 
 use chat_prompt::Prompter;
-use loader::smollm_model::PackedLlama;
-use loader::{LoadError, Opened};
+use loader::{Model, Opened};
 use stage::StageError;
 
 use crate::Args;
@@ -36,16 +35,16 @@ impl Voices {
     /// # Errors
     /// Exit code 2 for names that contradict each other, 3 for files that cannot be used.
     pub(crate) fn open(args: &Args) -> Result<Self, StageError> {
-        let specs = args.models();
+        let specs = args.model.specs(&args.adapter_dir);
         let mut opened = Vec::new();
         for spec in &specs {
             if opened.is_empty() {
-                opened.push(loader::open_base(spec).map_err(load_error)?);
+                opened.push(loader::open_base(spec)?);
             }
-            let one = loader::open(spec).map_err(load_error)?;
+            let one = loader::open(spec)?;
             opened.extend(Some(one).filter(|one| one.adapter().is_some()));
         }
-        let names = loader::variant_names(&opened).map_err(load_error)?;
+        let names = loader::variant_names(&opened)?;
         let mut number = 0..;
         let mut voice = |(opened, name): (&Opened, String)| {
             let trained: Option<&Path> = opened.adapter().map(|(dir, _)| dir);
@@ -73,16 +72,8 @@ impl Voices {
     ///
     /// # Errors
     /// Exit code 2 if the adapters belong to different models, 3 if a weight cannot be read.
-    pub(crate) fn load(&self, args: &Args) -> Result<PackedLlama, StageError> {
+    pub(crate) fn load(&self, args: &Args) -> Result<Model, StageError> {
         let opened: Vec<&Opened> = self.opened.iter().collect();
-        loader::pack(&opened, args.inference.options()).map_err(load_error)
-    }
-}
-
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
+        loader::pack(&opened, &args.inference).map_err(StageError::from)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use loader::{DEFAULT_MODEL, DType, ModelSpec};
+use loader::{DType, ModelArgs};
 use stage::StageError;
 
 use crate::push::PushArgs;
@@ -28,18 +28,12 @@ Examples:
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "export", version, after_help = EXAMPLES)]
 pub struct Args {
-    /// The model: hub id, folder, .gguf file, or an adapter folder [default: HuggingFaceTB/SmolLM2-135M-Instruct]
-    #[arg(long, value_name = "MODEL", aliases = ["model_name", "model"])]
-    pub model_name: Option<String>,
-    /// The base model, in place of the one that the adapter names; alone, the model
-    #[arg(long, value_name = "MODEL", alias = "base_model")]
-    pub base_model: Option<String>,
+    /// Which model
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Adapter to merge into the model, or to convert
     #[arg(long, value_name = "DIR", aliases = ["adapter_dir", "adapter"])]
     pub adapter_dir: Option<PathBuf>,
-    /// Revision of a hub model
-    #[arg(long)]
-    pub revision: Option<String>,
     /// Folder to write into; made if need be [default: merged, or the format's name]
     #[arg(long, value_name = "DIR", aliases = ["output_dir", "out"])]
     pub output_dir: Option<PathBuf>,
@@ -255,27 +249,6 @@ impl Args {
             ));
         }
         Ok(())
-    }
-
-    pub(crate) fn model(&self) -> ModelSpec {
-        let adapter = self
-            .adapter_dir
-            .as_ref()
-            .map(|dir| dir.display().to_string());
-        let base = if adapter.is_some() {
-            None
-        } else {
-            self.base_model.clone()
-        };
-        let named = self.model_name.clone().or(base).or(adapter);
-        ModelSpec {
-            model_name: named.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
-            base_model: self.base_model.clone(),
-            adapter_dir: self.adapter_dir.clone(),
-            revision: self.revision.clone(),
-            // Rounded once, after the merge.
-            dtype: DType::F32,
-        }
     }
 }
 

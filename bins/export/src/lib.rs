@@ -32,7 +32,7 @@ mod weights;
 
 use std::path::{Path, PathBuf};
 
-use loader::{LoadError, Opened};
+use loader::Opened;
 use serde::Serialize;
 use stage::{Manifest, StageError};
 
@@ -137,7 +137,7 @@ pub fn export(args: &Args) -> Result<Summary, StageError> {
 /// Writes the folder.
 fn write(args: &Args) -> Result<Summary, StageError> {
     let scores = args.report.as_deref().map(Scores::read).transpose()?;
-    let opened = loader::open(&args.model()).map_err(load_error)?;
+    let opened = loader::open(&args.model.spec(args.adapter_dir.as_deref()))?;
     let adapter = opened
         .adapter()
         .map(|(dir, adapter)| (dir.to_path_buf(), adapter.clone()));
@@ -149,7 +149,7 @@ fn write(args: &Args) -> Result<Summary, StageError> {
         )));
     }
     let out = args.output_dir();
-    let mut sources = opened.weight_files().map_err(load_error)?;
+    let mut sources = opened.weight_files()?;
     sources.push(opened.files().path().to_path_buf());
     sources.extend(dir.map(Path::to_path_buf));
     let room = room::check(&out, args.overwrite, &sources)?;
@@ -234,7 +234,7 @@ fn manifest(args: &Args, opened: &Opened, adapter: Option<&Path>) -> Result<Mani
     manifest.model = Some(opened.description().to_owned());
     manifest.adapter = adapter.map(|dir| dir.display().to_string());
     manifest.template = Some(opened.prompter().template_hash());
-    for path in opened.weight_files().map_err(load_error)? {
+    for path in opened.weight_files()? {
         // An adapter's formats hold nothing of the base.
         let of_adapter = adapter.is_some_and(|dir| path.parent() == Some(dir));
         if of_adapter || !args.format.is_adapter() {
@@ -245,14 +245,6 @@ fn manifest(args: &Args, opened: &Opened, adapter: Option<&Path>) -> Result<Mani
         manifest.add_input(report)?;
     }
     Ok(manifest)
-}
-
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
-    }
 }
 
 /// The last part of a path or hub id: a name without a place.

@@ -7,6 +7,7 @@ use smollm_model::ModelSource;
 use stage::{OrExit, StageError};
 
 use crate::args::{Args, Dialect, Format};
+use crate::range::check_finite;
 use crate::{Work, Written, gguf_adapter, modelfile};
 
 /// An adapter and the base that it belongs to.
@@ -29,8 +30,14 @@ pub(crate) fn prepare(args: &Args, source: &Source) -> Result<Work, StageError> 
     if args.format == Format::Mlx {
         adapter.check_mlx().or_bad_data()?;
     }
-    if let Some(base) = &args.base_model {
-        adapter.set_base_model(Some(base.clone()), args.revision.clone());
+    // The others look as they convert; what is copied would go out as it is.
+    if args.format == Format::Peft {
+        for (name, tensor) in adapter.tensors() {
+            check_finite(&name, tensor)?;
+        }
+    }
+    if let Some(base) = &args.model.base_model {
+        adapter.set_base_model(Some(base.clone()), args.model.revision.clone());
     }
     let names_base = args.format != Format::GgufAdapter;
     if names_base && args.push.push_to_hub.is_some() {

@@ -8,7 +8,7 @@ use smollm_model::{ModelConfig, ModelFiles, ModelSource};
 use stage::{OrExit, StageError};
 
 use crate::args::{Args, Format};
-use crate::{Work, Written, gguf_model, load_error, modelfile, tokenizer, weights};
+use crate::{Work, Written, gguf_model, modelfile, tokenizer, weights};
 
 /// Merges the adapter of this folder, if there is one, and does everything but the writing.
 pub(crate) fn prepare(
@@ -52,7 +52,7 @@ pub(crate) fn prepare(
 }
 
 fn merged(opened: Opened) -> Result<Loaded, StageError> {
-    let mut loaded = opened.load(loader::DType::F32).map_err(load_error)?;
+    let mut loaded = opened.load(loader::DType::F32)?;
     if let Some(adapter) = loaded.adapter.take() {
         // The low-rank branch goes before the weights take it in.
         loader::detach(&mut loaded.model);

@@ -1,12 +1,12 @@
 //! The stage's command line.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use chat_prompt::Date;
 use clap::ValueEnum;
-use loader::{DEFAULT_MODEL, DType, InferenceArgs, ModelSpec};
+use loader::{InferenceArgs, ModelArgs};
 use smollm_model::{EngineLimits, Sampling};
 use stage::{OrExit, StageError};
 
@@ -22,21 +22,15 @@ use stage::{OrExit, StageError};
 )]
 #[command(name = "generate", version)]
 pub struct Args {
-    /// The model: hub id, folder, .gguf file, or an adapter folder [default: HuggingFaceTB/SmolLM2-135M-Instruct]
-    #[arg(long, value_name = "MODEL", aliases = ["model_name", "model"])]
-    pub model_name: Option<String>,
-    /// The base model, in place of the one that the adapter names; alone, the model
-    #[arg(long, value_name = "MODEL", alias = "base_model")]
-    pub base_model: Option<String>,
+    /// Which model
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Adapter to use with the model; several share one load of the base, each with an output file named after its folder
     #[arg(long, value_name = "DIR", aliases = ["adapter_dir", "adapter"])]
     pub adapter_dir: Vec<PathBuf>,
     /// Answer with the base model too
     #[arg(long, alias = "with_base")]
     pub with_base: bool,
-    /// Revision of a hub model
-    #[arg(long)]
-    pub revision: Option<String>,
     /// What the rows' file holds, and what is written
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -187,37 +181,6 @@ pub enum Compat {
 }
 
 impl Args {
-    /// The adapters that are asked for; one that is none where there are none.
-    pub(crate) fn adapters(&self) -> Vec<Option<&Path>> {
-        if self.adapter_dir.is_empty() {
-            return vec![None];
-        }
-        self.adapter_dir
-            .iter()
-            .map(|dir| Some(dir.as_path()))
-            .collect()
-    }
-
-    /// The model that is asked for, with this adapter.
-    pub(crate) fn model(&self, adapter: Option<&Path>) -> ModelSpec {
-        let named = self.model_name.as_ref().or(match adapter {
-            // The adapter alone: its config names the base.
-            Some(_) => None,
-            None => self.base_model.as_ref(),
-        });
-        let folder = adapter.map(|dir| dir.display().to_string());
-        ModelSpec {
-            model_name: named
-                .cloned()
-                .or(folder)
-                .unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
-            base_model: self.base_model.clone(),
-            adapter_dir: adapter.map(Path::to_path_buf),
-            revision: self.revision.clone(),
-            dtype: DType::F32,
-        }
-    }
-
     /// Whether to do as the original program does.
     pub(crate) fn as_original(&self) -> bool {
         self.compat == Some(Compat::Original)

@@ -227,7 +227,7 @@ fn work_off<S: Sheet>(
             args.max_new_tokens
         ));
     }
-    let mut model = variants::load(variants, args.inference.options())?;
+    let mut model = variants::load(variants, &args.inference)?;
     let spent = sheet::complete(jobs, &mut model, args.limits())?;
     check::alone(jobs, args.check_batch, &mut model)?;
     Ok(spent)

@@ -20,7 +20,7 @@ pub(crate) fn manifest_path(out: &Path) -> PathBuf {
 /// neither changes an answer.
 pub(crate) fn of_rows(args: &Args, variant: &Variant) -> Result<Manifest, StageError> {
     let opened = &variant.opened;
-    let mut manifest = settings(args, opened);
+    let mut manifest = settings(args, opened)?;
     if let Some(shard) = args.shard {
         manifest = manifest.argument("shard", shard.to_string());
     }
@@ -41,7 +41,7 @@ pub(crate) fn of_requests(args: &Args, variants: &[Variant]) -> Result<Manifest,
     let Some(first) = variants.first() else {
         return Err(StageError::failed("no model is named"));
     };
-    let mut manifest = settings(args, &first.opened).argument("format", "openai");
+    let mut manifest = settings(args, &first.opened)?.argument("format", "openai");
     if let Some(name) = &args.served_model_name {
         manifest = manifest.argument("served_model_name", name.as_str());
     }
@@ -64,17 +64,18 @@ fn add_weights(manifest: &mut Manifest, opened: &Opened) -> Result<(), StageErro
 }
 
 /// What every answer depends on.
-fn settings(args: &Args, opened: &Opened) -> Manifest {
+fn settings(args: &Args, opened: &Opened) -> Result<Manifest, StageError> {
     let compat = if args.as_original() {
         "original"
     } else {
         "none"
     };
+    let kept = args.inference.describe(opened.config())?;
     let mut manifest = Manifest::new("generate")
         .argument("max_prompt_len", args.max_prompt_len)
         .argument("max_new_tokens", args.max_new_tokens)
         .argument("temperature", args.temperature)
-        .argument("dtype", args.inference.describe())
+        .argument("dtype", kept)
         .argument("compat", compat);
     if let Some(system) = opened.prompter().system() {
         manifest = manifest.argument(SYSTEM_ARGUMENT, system);
@@ -97,7 +98,7 @@ fn settings(args: &Args, opened: &Opened) -> Manifest {
     }
     manifest.model = Some(opened.description().to_owned());
     manifest.template = Some(opened.prompter().template_hash());
-    manifest
+    Ok(manifest)
 }
 
 /// Makes the output file ready: kept if it is the same work, started again if it is gone.

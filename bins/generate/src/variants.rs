@@ -5,8 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use loader::smollm_model::{PackedLlama, PackedOptions};
-use loader::{LoadError, Opened};
+use loader::{InferenceArgs, Model, Opened};
 use stage::StageError;
 
 use crate::args::Args;
@@ -37,19 +36,18 @@ impl Variant {
 /// Exit code 2 for names that contradict each other, 3 for files that cannot be used.
 pub(crate) fn open(args: &Args) -> Result<Vec<Variant>, StageError> {
     let mut found = Vec::new();
-    let adapters = args.adapters();
-    let specs: Vec<_> = adapters.iter().map(|dir| args.model(*dir)).collect();
+    let specs = args.model.specs(&args.adapter_dir);
     if let Some(spec) = specs.first().filter(|_| args.with_base) {
-        found.push(loader::open_base(spec).map_err(load_error)?);
+        found.push(loader::open_base(spec)?);
     }
     for spec in &specs {
-        let opened = loader::open(spec).map_err(load_error)?;
+        let opened = loader::open(spec)?;
         // Without an adapter this is the base, which is there already.
         if !args.with_base || opened.adapter().is_some() {
             found.push(opened);
         }
     }
-    let names = loader::variant_names(&found).map_err(load_error)?;
+    let names = loader::variant_names(&found)?;
     let mut number = 0..;
     let variant = |(opened, name): (Opened, String)| {
         let trained = opened.adapter().map(|(dir, _)| dir);
@@ -67,20 +65,9 @@ pub(crate) fn open(args: &Args) -> Result<Vec<Variant>, StageError> {
 ///
 /// # Errors
 /// Exit code 2 if the adapters belong to different models, 3 if a weight cannot be read.
-pub(crate) fn load(
-    variants: &[Variant],
-    options: PackedOptions,
-) -> Result<PackedLlama, StageError> {
+pub(crate) fn load(variants: &[Variant], args: &InferenceArgs) -> Result<Model, StageError> {
     let opened: Vec<&Opened> = variants.iter().map(|variant| &variant.opened).collect();
-    loader::pack(&opened, options).map_err(load_error)
-}
-
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
-    }
+    loader::pack(&opened, args).map_err(StageError::from)
 }
 
 /// `after.jsonl` for a variant: `after-NAME.jsonl`.

@@ -11,7 +11,7 @@ mod texts;
 
 use std::path::{Path, PathBuf};
 
-use loader::{InferenceArgs, LoadError, ModelSpec, Opened};
+use loader::{InferenceArgs, ModelSpec, Opened};
 use serde::Serialize;
 use stage::{Manifest, OrExit, StageError};
 
@@ -135,7 +135,7 @@ fn measured(args: &Args) -> Result<(Summary, Manifest), StageError> {
         base_model: args.base_model.clone(),
         ..ModelSpec::new(&args.model_name)
     };
-    let opened = loader::open(&spec).map_err(load_error)?;
+    let opened = loader::open(&spec)?;
     let Some((folder, _)) = opened.adapter() else {
         return Err(StageError::usage(format!(
             "{} is a model without an adapter: there is nothing to compare; name an adapter's folder",
@@ -146,12 +146,12 @@ fn measured(args: &Args) -> Result<(Summary, Manifest), StageError> {
     let manifest = manifest(args, &opened, &adapter)?;
     let longest = args.max_tokens.min(opened.config().max_position_embeddings);
     let encoded = texts::encode(&passages, opened.prompter(), longest)?;
-    let mut model = loader::pack(&[&opened], args.inference.options()).map_err(load_error)?;
+    let mut model = loader::pack(&[&opened], &args.inference)?;
     let texts = drift::read_all(&mut model, &encoded, usize::from(args.batch_size))?;
     let summary = Summary {
         model: opened.base_name().to_owned(),
         adapter,
-        format: args.inference.describe(),
+        format: args.inference.describe(opened.config())?,
         drift: Drift::of(&texts),
         texts,
     };
@@ -162,7 +162,7 @@ fn measured(args: &Args) -> Result<(Summary, Manifest), StageError> {
 fn manifest(args: &Args, opened: &Opened, adapter: &str) -> Result<Manifest, StageError> {
     let mut manifest = Manifest::new("guard")
         .argument("max_tokens", args.max_tokens)
-        .argument("dtype", args.inference.describe());
+        .argument("dtype", args.inference.describe(opened.config())?);
     manifest.model = Some(opened.description().to_owned());
     manifest.adapter = Some(adapter.to_owned());
     if let Some(path) = &args.text {
@@ -238,12 +238,4 @@ impl Summary {
 /// A figure that is no number is above every limit.
 fn above(figure: f64, limit: f64) -> bool {
     figure.is_nan() || figure > limit
-}
-
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
-    }
 }

@@ -4,7 +4,7 @@ use chat_prompt::{
     Audit, Message, OverflowPolicy, PromptError, Prompter, Role, RowOutcome, TrainingRow,
 };
 use dolly_data::{Row, Turn};
-use loader::{LoadError, ModelSpec};
+use loader::ModelSpec;
 use rayon::prelude::*;
 use stage::{OrExit, StageError};
 
@@ -33,8 +33,7 @@ impl Auditor {
             ..ModelSpec::new(model)
         };
         let system = args.system.clone().filter(|text| !text.is_empty());
-        let opened = loader::open(&spec)
-            .map_err(load_error)?
+        let opened = loader::open(&spec)?
             .with_system(system)
             .with_date(args.date);
         Ok(Some(Self {
@@ -107,13 +106,5 @@ impl Auditor {
         let message = |turn: &Turn| Message::new(Role::new(&turn.role), &turn.content);
         let messages: Vec<Message> = row.messages.iter().map(message).collect();
         prompter.training_conversation(&messages, *limit, *policy)
-    }
-}
-
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
     }
 }

@@ -1,10 +1,10 @@
 //! The stage's command line.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use loader::{DEFAULT_MODEL, DType, InferenceArgs, ModelSpec};
+use loader::{InferenceArgs, ModelArgs};
 use smollm_model::EngineLimits;
 use stage::StageError;
 
@@ -34,18 +34,12 @@ SIGINT or SIGTERM: running requests are finished, new ones refused; the second e
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "serve", version, after_help = EXAMPLES)]
 pub struct Args {
-    /// The model: hub id, folder, .gguf file, or an adapter folder [default: HuggingFaceTB/SmolLM2-135M-Instruct]
-    #[arg(long, value_name = "MODEL", aliases = ["model_name", "model"])]
-    pub model_name: Option<String>,
-    /// The base model, in place of the one that the adapter names; alone, the model
-    #[arg(long, value_name = "MODEL", alias = "base_model")]
-    pub base_model: Option<String>,
+    /// Which model
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Adapter to answer with beside the base; may be given several times. Requests name it by its folder's name
     #[arg(long, value_name = "DIR", aliases = ["adapter_dir", "adapter"])]
     pub adapter_dir: Vec<PathBuf>,
-    /// Revision of a hub model
-    #[arg(long)]
-    pub revision: Option<String>,
     /// What requests call the base model [default: the last part of its name, without .gguf]
     #[arg(long, value_name = "ID", alias = "model_id")]
     pub model_id: Option<String>,
@@ -99,30 +93,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// The model with each of the adapters that are asked for.
-    pub(crate) fn models(&self) -> Vec<ModelSpec> {
-        if self.adapter_dir.is_empty() {
-            return vec![self.model(None)];
-        }
-        self.adapter_dir
-            .iter()
-            .map(|dir| self.model(Some(dir)))
-            .collect()
-    }
-
-    fn model(&self, adapter: Option<&Path>) -> ModelSpec {
-        let folder = adapter.map(|dir| dir.display().to_string());
-        let base = self.base_model.clone().filter(|_| adapter.is_none());
-        let named = self.model_name.clone().or(base).or(folder);
-        ModelSpec {
-            model_name: named.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
-            base_model: self.base_model.clone(),
-            adapter_dir: adapter.map(Path::to_path_buf),
-            revision: self.revision.clone(),
-            dtype: DType::F32,
-        }
-    }
-
     /// Exit code 2 for numbers that make no sense, 3 for keys that cannot be read.
     pub(crate) fn settings(&self) -> Result<Settings, StageError> {
         for (flag, value) in [

@@ -2,26 +2,25 @@
 
 use std::path::Path;
 
-use loader::smollm_model::PackedLlama;
-use loader::{LoadError, Opened};
+use loader::{Model, Opened};
 use stage::StageError;
 
 use crate::args::Args;
 use crate::models::{ModelName, Models};
 
 /// Finds everything that is asked for, checks that it fits together, and loads it: one base, and adapters beside it.
-pub(crate) fn load(args: &Args) -> Result<(Models, PackedLlama), StageError> {
+pub(crate) fn load(args: &Args) -> Result<(Models, Model), StageError> {
     let mut opened: Vec<Opened> = Vec::new();
-    for spec in args.models() {
+    for spec in args.model.specs(&args.adapter_dir) {
         if opened.is_empty() {
-            opened.push(loader::open_base(&spec).map_err(load_error)?);
+            opened.push(loader::open_base(&spec)?);
         }
-        let one = loader::open(&spec).map_err(load_error)?;
+        let one = loader::open(&spec)?;
         opened.extend(Some(one).filter(|one| one.adapter().is_some()));
     }
     let names = names(args, &opened)?;
     let all: Vec<&Opened> = opened.iter().collect();
-    let model = loader::pack(&all, args.inference.options()).map_err(load_error)?;
+    let model = loader::pack(&all, &args.inference)?;
     let Some(base) = opened.first() else {
         return Err(StageError::usage("no model is named"));
     };
@@ -37,7 +36,7 @@ pub(crate) fn load(args: &Args) -> Result<(Models, PackedLlama), StageError> {
 
 /// What requests call the models, the base first.
 fn names(args: &Args, opened: &[Opened]) -> Result<Vec<ModelName>, StageError> {
-    let folders = loader::variant_names(opened).map_err(load_error)?;
+    let folders = loader::variant_names(opened)?;
     let mut names: Vec<ModelName> = Vec::with_capacity(folders.len());
     let mut numbers = 0..;
     for (one, folder) in opened.iter().zip(folders) {
@@ -72,14 +71,6 @@ fn short(name: &str) -> String {
         .unwrap_or(name);
     let last = last.split('@').next().unwrap_or(last);
     last.strip_suffix(".gguf").unwrap_or(last).to_owned()
-}
-
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use chat_prompt::Date;
-use loader::ModelSpec;
+use loader::{DeviceArg, ModelSpec};
 use lora::{Batching, Bias, InitLoraWeights, Modules, OnNan, Schedule, TargetModules, TrainConfig};
 
 use crate::choices::{
@@ -110,7 +110,7 @@ pub struct Args {
     /// Steps at the end in which warmup_stable_decay falls [default: a tenth of all]
     #[arg(long, value_name = "N", alias = "decay_steps")]
     pub decay_steps: Option<usize>,
-    /// LoRA+: the matrices B learn with so many times the rate of the matrices A
+    /// LoRA+: the matrices B, and DoRA's magnitudes, learn with so many times the rate of the matrices A
     #[arg(long, value_name = "X", alias = "loraplus_lr_ratio")]
     pub loraplus_lr_ratio: Option<f64>,
     /// LoRA+: peak of the learning rate of an adapter of embed_tokens [default: 1e-6]
@@ -254,6 +254,9 @@ pub struct Args {
     /// What computes loss and gradients: packed (weights packed for this CPU) or autograd (candle; slower, the reference)
     #[arg(long, value_enum, default_value_t)]
     pub engine: EngineArg,
+    /// Where loss and gradients are computed: cpu, cuda (an NVIDIA GPU; cuda:1 is the second), or auto: a GPU where this build knows GPUs (feature cuda), one is there and it can train what is asked for, else the CPU. A GPU needs heads of 64 features and keeps weights as --dtype says; no DoRA, no adapter of embed_tokens or lm_head, no --quantize, packed engine. What --predict-with-generate answers is computed on the CPU
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceArg,
     /// What is kept for the backward pass: none (no checkpointing: all that it needs) or block (the input of each block; less memory, slower), or auto: none where it is predicted to fit. For the packed engine
     #[arg(long, value_enum, default_value_t, alias = "gradient-checkpointing")]
     pub checkpointing: KeepArg,
@@ -281,7 +284,7 @@ pub struct Args {
     /// With --dry-run: load and measure nothing, and say nothing of the time
     #[arg(long, alias = "no_probe")]
     pub no_probe: bool,
-    /// Memory that may be used, such as 6GB; a run that is predicted to need more does not start [default: what is available]
+    /// Memory that may be used (on a GPU: of its own), such as 6GB; a run that is predicted to need more does not start [default: what is available]
     #[arg(long, value_name = "SIZE", alias = "memory_limit")]
     pub memory_limit: Option<Bytes>,
     /// Print the outcome as one JSON object

@@ -25,14 +25,6 @@ impl Precision {
             Self::Bf16 => DType::BF16,
         }
     }
-
-    /// Weights as floats of this kind.
-    pub(crate) fn format(self) -> WeightFormat {
-        match self {
-            Self::F32 => WeightFormat::F32,
-            Self::Bf16 => WeightFormat::Bf16,
-        }
-    }
 }
 
 /// How frozen weights are kept, where it is not as `Precision` says.

@@ -18,14 +18,14 @@ pub(crate) fn run(args: &Args) -> Result<(), StageError> {
     interrupt::install();
     let config = args.train_config();
     let prepared = Prepared::new(args)?;
-    let mut plan = Plan::new(&prepared.planning(args, &config, false))?;
-    let fits = plan.check(&prepared.planning(args, &config, false));
+    let mut plan = Plan::new(&prepared.planning(args, &config, 0))?;
+    let fits = plan.check(&prepared.planning(args, &config, 0));
     if fits.is_ok() && !args.no_probe {
         let rows = typical_batch(args, &prepared.rows.samples);
-        let planning = prepared.planning(args, &config, false);
+        let planning = prepared.planning(args, &config, 0);
         let flops = planning.gradient_flops(&rows, plan.checkpointing());
         let start = prepared.start.clone();
-        let mut model = Model::load(args, plan.checkpointing(), prepared.opened)?;
+        let mut model = Model::load(args, prepared.device, plan.checkpointing(), prepared.opened)?;
         let seconds = measure(&mut model, &start, &rows, &config)?;
         plan.measured(flops, seconds);
     }

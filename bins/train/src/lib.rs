@@ -10,6 +10,7 @@
 
 mod args;
 mod choices;
+mod device;
 mod dry_run;
 mod keep;
 mod machine;
@@ -25,7 +26,6 @@ mod summary;
 mod tensorboard;
 mod view;
 
-use loader::LoadError;
 use lora::{
     Adapter, Checkpoint, Evaluation, Residual, Scorer, Settings, Snapshot, TrainConfig, TrainError,
     TrainOutcome, TrainState, Trainable,
@@ -33,6 +33,8 @@ use lora::{
 use stage::{Manifest, OrExit, StageError, interrupt};
 
 pub use args::Args;
+pub use loader::DeviceArg;
+
 pub use choices::{
     BatchingArg, Compat, EngineArg, KeepArg, OnNanArg, OnTruncate, Precision, QuantizeArg, ReportTo,
 };
@@ -94,6 +96,7 @@ pub fn check(args: &Args) -> Result<(), StageError> {
     args.train_config().check().map_err(train_error)?;
     args.optim.check()?;
     start::new_config(args)?;
+    device::check(args)?;
     if args.quantize.is_some() && args.engine == EngineArg::Autograd {
         return Err(StageError::usage(
             "--quantize needs --engine packed: the differentiable model has no quantised weights",
@@ -109,12 +112,13 @@ fn fine_tune_on(base: &mut Base, args: &Args) -> Result<Summary, StageError> {
     let prepared = Prepared::new(args)?;
     let (manifest, settings) = identity(args, &prepared)?;
     let files = settings[keep::MODEL_FILES].clone();
-    let wanted = Loaded::new(args, manifest.model.clone(), files);
+    let device = prepared.device;
+    let wanted = Loaded::new(args, device, manifest.model.clone(), files);
     // What cannot serve goes before anything takes its place: there may be no room for both.
     if !base.has(&wanted) {
         *base = Base::default();
     }
-    let planning = prepared.planning(args, &config, base.has(&wanted));
+    let planning = prepared.planning(args, &config, base.held(&wanted));
     let plan = Plan::new(&planning)?;
     plan.check(&planning)?;
     say(&plan.text());
@@ -142,7 +146,7 @@ fn fine_tune_on(base: &mut Base, args: &Args) -> Result<Summary, StageError> {
     // After the scorer, whose base is the whole one.
     let residual = start::residual(args, &mut opened, &mut start, found.as_mut())?;
     interrupt::check("the same command begins again")?;
-    let model = base.take(&wanted, args, plan.checkpointing(), opened)?;
+    let model = base.take(&wanted, (args, device), plan.checkpointing(), opened)?;
     let job = Job {
         args,
         config: &config,
@@ -163,6 +167,8 @@ fn fine_tune_on(base: &mut Base, args: &Args) -> Result<Summary, StageError> {
     let summary = Summary::new(&args.output_dir, outcome, learnt, spent, counts);
     Ok(Summary {
         loaded_best,
+        device: device.name(),
+        device_memory: model.device_memory(),
         ..summary
     })
 }
@@ -170,11 +176,11 @@ fn fine_tune_on(base: &mut Base, args: &Args) -> Result<Summary, StageError> {
 /// The manifest of a run, and the settings by which its checkpoints know it again.
 fn identity(args: &Args, prepared: &Prepared) -> Result<(Manifest, Settings), StageError> {
     let opened = &prepared.opened;
-    let mut manifest = summary::manifest(args, &prepared.start);
+    let mut manifest = summary::manifest(args, &prepared.start, prepared.device);
     manifest.model = Some(opened.description().to_owned());
     manifest.template = Some(opened.prompter().template_hash());
     manifest.adapter = args.init_adapter.as_ref().map(|p| p.display().to_string());
-    let mut decisive = opened.weight_files().map_err(load_error)?;
+    let mut decisive = opened.weight_files()?;
     let initial = args.init_adapter.as_ref();
     decisive.extend(initial.map(|dir| dir.join(lora::WEIGHTS_FILE)));
     let asked = prepared.questions.as_ref().map(Questions::fingerprint);
@@ -358,15 +364,6 @@ fn warn_if_nothing_moves(config: &TrainConfig, steps: usize) {
             "note: the learning rate of every step is 0 (the first step of a warm-up has rate 0); \
              pass --warmup-ratio 0 or more steps",
         );
-    }
-}
-
-/// Each error of the loader with the exit code that it deserves.
-fn load_error(error: LoadError) -> StageError {
-    if error.is_usage() {
-        StageError::usage(error)
-    } else {
-        StageError::bad_data(error)
     }
 }
 

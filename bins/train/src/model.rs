@@ -8,7 +8,9 @@ use stage::StageError;
 
 use crate::args::Args;
 use crate::choices::{EngineArg, Precision, QuantizeArg};
-use crate::{load_error, plan, say};
+use crate::device::{Device, Resident};
+use crate::machine::held;
+use crate::{plan, say};
 
 /// A base model that stays loaded from one run to the next, for as long as it is the one that is asked for.
 ///
@@ -22,6 +24,8 @@ pub(crate) struct Loaded {
     dtype: Precision,
     quantize: Option<QuantizeArg>,
     engine: EngineArg,
+    /// A GPU's number.
+    place: Option<usize>,
     model: Option<String>,
     /// SHA-256 of the model's files.
     files: Value,
@@ -31,9 +35,10 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// What a run asks for; `files` are the hashes by which it is known again.
-    pub(crate) fn new(args: &Args, model: Option<String>, files: Value) -> Self {
+    pub(crate) fn new(args: &Args, device: Device, model: Option<String>, files: Value) -> Self {
         Self {
             model,
+            place: device.place(),
             dtype: args.dtype,
             quantize: args.quantize,
             engine: args.engine,
@@ -54,11 +59,21 @@ impl Base {
         self.0.as_ref().is_some_and(|(held, _)| held.serves(wanted))
     }
 
+    /// Bytes that the base has taken where it is and a run on it uses again, weights and buffers; 0 where it is another one.
+    pub(crate) fn held(&self, wanted: &Loaded) -> u64 {
+        let serving = self.0.as_ref().filter(|(held, _)| held.serves(wanted));
+        serving.map_or(0, |(_, model)| match model {
+            Model::Resident(model) => model.held(),
+            // The program itself is in it, too.
+            Model::Packed(_) | Model::Autograd(_) => held().map_or(0, |held| held.0),
+        })
+    }
+
     /// The base that is asked for: the one that is there, or another one in its place.
     pub(crate) fn take(
         &mut self,
         wanted: &Loaded,
-        args: &Args,
+        (args, device): (&Args, Device),
         checkpointing: Checkpointing,
         opened: Opened,
     ) -> Result<&mut Model, StageError> {
@@ -70,7 +85,7 @@ impl Base {
                 say("the base model is loaded already");
                 model
             }
-            None => Model::load(args, checkpointing, opened)?,
+            None => Model::load(args, device, checkpointing, opened)?,
         };
         Ok(&mut self.0.insert((wanted.clone(), model)).1)
     }
@@ -79,6 +94,7 @@ impl Base {
 /// What [`lora::train`] runs on.
 pub(crate) enum Model {
     Packed(Box<TrainingLlama>),
+    Resident(Resident),
     Autograd(Box<Llama>),
 }
 
@@ -86,9 +102,14 @@ impl Model {
     /// Reads the weights; what is kept for the backward pass is the packed model's affair.
     pub(crate) fn load(
         args: &Args,
+        device: Device,
         checkpointing: Checkpointing,
         opened: Opened,
     ) -> Result<Self, StageError> {
+        if let Device::Card(card) = device {
+            let how = (args.dtype, checkpointing);
+            return Resident::load(card, opened.checkpoint(), how).map(Self::Resident);
+        }
         let model = match args.engine {
             EngineArg::Autograd => opened
                 .load(args.dtype.dtype())
@@ -99,13 +120,14 @@ impl Model {
                 model.map(|model| Self::Packed(Box::new(model)))
             }
         };
-        model.map_err(load_error)
+        model.map_err(StageError::from)
     }
 
     /// The variables that training starts from.
     pub(crate) fn attach(&mut self, start: &Adapter) -> Result<Trainable, LoraError> {
         match self {
             Self::Packed(model) => Trainable::beside(start, model.config()),
+            Self::Resident(model) => Trainable::beside(start, model.config()),
             Self::Autograd(model) => Trainable::attach(start, model),
         }
     }
@@ -114,13 +136,23 @@ impl Model {
     fn checkpointing(&self) -> Option<Checkpointing> {
         match self {
             Self::Packed(model) => Some(model.checkpointing()),
+            Self::Resident(model) => Some(model.checkpointing()),
             Self::Autograd(_) => None,
+        }
+    }
+
+    /// Bytes of a GPU's memory that it has taken, if it is on one; after a run, the most that the run took.
+    pub(crate) fn device_memory(&self) -> Option<u64> {
+        match self {
+            Self::Resident(model) => Some(model.held()),
+            Self::Packed(_) | Self::Autograd(_) => None,
         }
     }
 
     pub(crate) fn engine(&mut self) -> Engine<'_> {
         match self {
-            Self::Packed(model) => Engine::Packed(model),
+            Self::Packed(model) => Engine::Packed(&mut **model),
+            Self::Resident(model) => model.engine(),
             Self::Autograd(model) => Engine::Autograd(model),
         }
     }

@@ -1,21 +1,22 @@
 //! What a run will take, told before it begins: steps, tokens, arithmetic, memory, time.
 
+mod memory;
+mod remedy;
+
 use loader::Opened;
-use lora::{Adapter, Load, Optim, Sample, TrainConfig, Workload};
+use lora::{Adapter, Load, Sample, TrainConfig, Workload};
 use serde::Serialize;
-use smollm_model::{
-    Checkpointing, SiteShape, TrainingCost, TrainingMemory, TrainingOptions, WeightFormat,
-};
+use smollm_model::{Checkpointing, SiteShape, TrainingCost, TrainingOptions, WeightFormat};
 use stage::StageError;
 
 use crate::args::Args;
-use crate::choices::{BatchingArg, EngineArg, KeepArg, Precision, QuantizeArg};
-use crate::machine::{Bytes, available, held};
+use crate::choices::{EngineArg, KeepArg, Precision};
+use crate::device::Device;
+use crate::machine::{Bytes, available};
 use crate::scorer::Questions;
 use crate::train_error;
 
-/// The program, the tokenizer and what the threads need.
-const PROGRAM: usize = 40_000_000;
+pub use memory::MemoryPlan;
 
 /// What a run is planned from.
 pub(crate) struct Planning<'a> {
@@ -26,8 +27,9 @@ pub(crate) struct Planning<'a> {
     pub(crate) rows: &'a [Sample],
     pub(crate) eval_rows: &'a [Sample],
     pub(crate) questions: Option<&'a Questions>,
-    /// The base is in memory already, and no longer in what the machine has available.
-    pub(crate) loaded: bool,
+    pub(crate) device: Device,
+    /// Bytes of a base that is in memory already, and no longer in what is available there.
+    pub(crate) held: u64,
     /// Of the frozen weights in memory.
     pub(crate) weight_bytes: usize,
 }
@@ -56,37 +58,18 @@ pub struct Plan {
     /// Weights that the adapter starts with a part of, decomposed before the first step; none where it starts from random
     /// numbers or from what there is.
     pub decomposed_weights: usize,
-    /// Bytes that are needed at once; none with `--engine autograd`, whose memory is not predicted.
+    /// What computes loss and gradients: `cpu`, or the GPU's name.
+    pub device: String,
+    /// Bytes of the device's memory that are needed at once; none with `--engine autograd`, whose memory is not predicted.
     pub memory: Option<MemoryPlan>,
-    /// Bytes that may be used: `--memory-limit`, or what the machine has available.
+    /// Bytes that may be used: `--memory-limit`, or what the device has available.
     pub memory_limit: Option<u64>,
+    /// Beside a GPU: bytes of the machine's own memory.
+    pub host_memory: Option<usize>,
     /// Seconds, from a batch that was measured; answers that are generated are not in it.
     pub seconds: Option<f64>,
     /// Floating-point operations a second of that batch.
     pub flops_per_s: Option<f64>,
-}
-
-/// Bytes, by what they are for.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct MemoryPlan {
-    /// Weights, packed.
-    pub weights: usize,
-    /// What the largest batch leaves behind for its backward pass, and buffers.
-    pub activations: usize,
-    /// Logits of a chunk of supervised tokens.
-    pub logits: usize,
-    /// The adapter with gradients and what the optimiser remembers, and their average.
-    pub adapter: usize,
-    /// The model that generates answers, with its keys and values.
-    pub generation: usize,
-    /// Program, tokenizer, rows, and what reading the weights leaves behind.
-    pub program: usize,
-    /// All of it.
-    pub total: usize,
-    /// All of it with `--checkpointing none`.
-    pub total_without_checkpointing: usize,
-    /// All of it with `--checkpointing block`.
-    pub total_with_checkpointing: usize,
 }
 
 impl Plan {
@@ -98,10 +81,12 @@ impl Plan {
         let packed = args.engine == EngineArg::Packed;
         let memory = |how| packed.then(|| planning.memory(work.largest, how));
         // What an earlier run on the same base has left, this one uses again: weights, buffers, the program itself.
-        let held = planning.loaded.then(held).flatten();
-        let held = held.map_or(0, |held| held.0);
-        let free = || available().map(|free| Bytes(free.0 + held));
-        let limit = args.memory_limit.or_else(free);
+        let free = match planning.device {
+            Device::Cpu => available().map(|free| free.0),
+            Device::Card(card) => card.free(),
+        };
+        let free = free.map(|free| Bytes(free + planning.held));
+        let limit = args.memory_limit.or(free);
         let totals = [Checkpointing::None, Checkpointing::Block].map(memory);
         let chosen = match (args.checkpointing, totals[0], limit) {
             (KeepArg::Block, ..) => Checkpointing::Block,
@@ -132,6 +117,8 @@ impl Plan {
             } else {
                 0
             },
+            device: planning.device.name(),
+            host_memory: planning.host_memory(),
             memory: match chosen {
                 Checkpointing::None => totals[0],
                 Checkpointing::Block => totals[1],
@@ -159,6 +146,14 @@ impl Plan {
 
     /// Refuses a run that does not fit, and says what would.
     pub(crate) fn check(&self, planning: &Planning<'_>) -> Result<(), StageError> {
+        if let (Some(needed), Some(free)) = (self.host_memory, available())
+            && needed as u64 > free.0
+        {
+            return Err(StageError::usage(format!(
+                "beside the GPU's memory the run needs about {} of this machine's, which has {free} available",
+                Bytes(needed as u64)
+            )));
+        }
         let (Some(memory), Some(limit)) = (self.memory, self.memory_limit) else {
             return match planning.args.memory_limit {
                 Some(_) if self.memory.is_none() => Err(StageError::usage(
@@ -174,6 +169,10 @@ impl Plan {
             Some(_) => "--memory-limit",
             None => "available on this machine; --memory-limit says otherwise",
         };
+        let whose = match planning.device {
+            Device::Card(card) => whose.replace("this machine", &card.name()),
+            Device::Cpu => whose.to_owned(),
+        };
         Err(StageError::usage(format!(
             "the run needs about {} of memory, {} may be used ({whose}); {}",
             Bytes(memory.total as u64),
@@ -182,59 +181,19 @@ impl Plan {
         )))
     }
 
-    /// What makes it fit: the mildest of a few changes that does.
-    fn remedy(&self, planning: &Planning<'_>, limit: usize) -> String {
-        let rows = planning.rows.iter().chain(planning.eval_rows);
-        let loads = rows.map(|row| Load::of([row]));
-        let longest = loads.max_by_key(|load| load.inputs).unwrap_or_default();
-        let largest = Load {
-            inputs: self.largest_batch,
-            supervised: self.largest_batch,
-            ..Load::default()
-        };
-        let one = match planning.args.batching {
-            BatchingArg::Packed => "--batching shuffled --bs 1",
-            BatchingArg::Shuffled | BatchingArg::Bucketed => "--bs 1",
-        };
-        let block = "--checkpointing block";
-        for (load, how, flags) in [
-            (largest, Checkpointing::Block, block.to_owned()),
-            (longest, Checkpointing::None, one.to_owned()),
-            (longest, Checkpointing::Block, format!("{one} {block}")),
-        ] {
-            let total = planning.memory(load, how).total;
-            if total <= limit {
-                return format!("{flags} needs {}", Bytes(total as u64));
-            }
-        }
-        let fits = |tokens: &usize| {
-            let load = Load {
-                inputs: *tokens,
-                supervised: *tokens,
-                ..Load::default()
-            };
-            planning.memory(load, Checkpointing::Block).total <= limit
-        };
-        // In steps that people would try.
-        let tokens = (1..=longest.inputs / 32).rev().map(|n| 32 * n).find(fits);
-        match tokens {
-            Some(tokens) => format!("{one} {block} --max-seq-len {tokens} fits"),
-            None => match smaller_weights(planning) {
-                Some(flag) => format!("not even short rows fit; {flag} makes the weights smaller"),
-                None => "not even short rows fit; take a smaller model".to_owned(),
-            },
-        }
-    }
-
     /// One line for people.
     pub(crate) fn text(&self) -> String {
+        let (on, whose) = match self.host_memory {
+            None => (String::new(), ""),
+            Some(_) => (format!(" on {}", self.device), "its "),
+        };
         let memory = self.memory.map_or(String::new(), |memory| {
             let other = match self.checkpointing() {
                 Checkpointing::None => ("block", memory.total_with_checkpointing),
                 Checkpointing::Block => ("none", memory.total_without_checkpointing),
             };
             format!(
-                ", about {} of memory ({} with --checkpointing {})",
+                ", about {} of {whose}memory ({} with --checkpointing {})",
                 Bytes(memory.total as u64),
                 Bytes(other.1 as u64),
                 other.0
@@ -255,7 +214,7 @@ impl Plan {
             _ => String::new(),
         };
         format!(
-            "plan: {} steps, {} tokens ({} supervised), at most {} at once{evaluations}{decomposed}, {:.3} TFLOP{memory}{time}",
+            "plan{on}: {} steps, {} tokens ({} supervised), at most {} at once{evaluations}{decomposed}, {:.3} TFLOP{memory}{time}",
             self.steps,
             self.tokens,
             self.supervised_tokens,
@@ -265,91 +224,7 @@ impl Plan {
     }
 }
 
-/// The flag with which the weights take the least memory, if that is less than they take now.
-fn smaller_weights(planning: &Planning<'_>) -> Option<&'static str> {
-    let flags = [
-        (QuantizeArg::Stored, "--quantize stored"),
-        (QuantizeArg::Q8_0, "--quantize q8_0"),
-    ];
-    let sizes = flags.into_iter().filter_map(|(quantize, flag)| {
-        let mut options = options(planning.args, Checkpointing::None);
-        options.format = quantize.format();
-        let bytes = planning.opened.training_weight_bytes(options).ok()?;
-        Some((bytes, flag))
-    });
-    let least = sizes.min_by_key(|(bytes, _)| *bytes);
-    let less = least.filter(|(bytes, _)| *bytes < planning.weight_bytes);
-    less.map(|(_, flag)| flag)
-}
-
 impl Planning<'_> {
-    /// Everything that a run holds at once.
-    fn memory(&self, largest: Load, how: Checkpointing) -> MemoryPlan {
-        let sites = sites(self.start);
-        let total = |how| self.cost(how, &sites).memory(largest.shape());
-        let rows = self.rows.iter().chain(self.eval_rows);
-        let rows: usize = rows
-            .map(|row| 4 * row.ids.len() + 8 * row.labels.len())
-            .sum();
-        // What reading the weights leaves in the allocator: about the largest of them, in f32 (measured).
-        let model = self.opened.config();
-        let program = PROGRAM + rows + size_of::<f32>() * model.vocab_size * model.hidden_size;
-        let generation = self.questions.map_or(0, |q| q.memory(self.opened));
-        // The cost is that of a run with AdamW.
-        let (two, mut own) = (
-            self.remembered(Optim::default()),
-            self.remembered(self.config.optim),
-        );
-        let copy = size_of::<f32>() * self.start.parameters();
-        // The average, and the factors that were taken out of the base, are kept beside what learns.
-        let copies = [
-            self.config.ema_decay.is_some(),
-            self.args.init_lora_weights.changes_base(),
-        ];
-        own += copy * copies.into_iter().filter(|is| *is).count();
-        let adapter = |parts: &TrainingMemory| parts.adapter - two + own;
-        let decomposing = self.decomposing(&sites);
-        let whole = |how| {
-            let parts = total(how);
-            let learning = parts.total() - parts.adapter + adapter(&parts);
-            learning.max(decomposing) + program + generation
-        };
-        let parts = total(how);
-        MemoryPlan {
-            weights: parts.weights,
-            activations: parts.activations,
-            logits: parts.logits,
-            adapter: adapter(&parts),
-            generation,
-            program,
-            total: whole(how),
-            total_without_checkpointing: whole(Checkpointing::None),
-            total_with_checkpointing: whole(Checkpointing::Block),
-        }
-    }
-
-    /// Bytes of the weights that are decomposed at once, before the base is loaded: each in f32, and in f64 with its
-    /// factors, copies of these, and room to work.
-    fn decomposing(&self, sites: &[SiteShape]) -> usize {
-        if !self.args.init_lora_weights.changes_base() {
-            return 0;
-        }
-        let of = |site: &SiteShape| {
-            let (out, inputs) = site.site.dims(self.opened.config());
-            out * inputs
-        };
-        let largest = sites.iter().map(of).max().unwrap_or(0);
-        let at_once = rayon::current_num_threads().min(sites.len());
-        at_once * largest * (size_of::<f32>() + 6 * size_of::<f64>())
-    }
-
-    /// Bytes of what an optimiser remembers of the adapter.
-    fn remembered(&self, optim: Optim) -> usize {
-        let tensors = self.start.tensors();
-        let counts = tensors.values().map(|t| optim.remembered(t.dims()));
-        size_of::<f32>() * counts.sum::<usize>()
-    }
-
     /// Floating-point operations of the gradients of some rows.
     pub(crate) fn gradient_flops(&self, rows: &[Sample], how: Checkpointing) -> f64 {
         let sites = sites(self.start);

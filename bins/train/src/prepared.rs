@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use loader::Opened;
 use lora::{Adapter, Sample, TrainConfig};
-use smollm_model::{Checkpointing, WeightFormat};
+use smollm_model::Checkpointing;
 use stage::StageError;
 
 use crate::args::Args;
+use crate::device::Device;
 use crate::plan::{self, Planning};
 use crate::rows::{self, Encoded, RowCounts};
 use crate::scorer::{self, Questions};
-use crate::{check, load_error, say, start};
+use crate::{check, say, start};
 
 /// Model, adapter and rows.
 pub(crate) struct Prepared {
@@ -21,6 +22,7 @@ pub(crate) struct Prepared {
     pub(crate) eval_file: Option<PathBuf>,
     pub(crate) eval_rows: Option<Encoded>,
     pub(crate) questions: Option<Questions>,
+    pub(crate) device: Device,
     /// Of the frozen weights in memory.
     weight_bytes: usize,
 }
@@ -30,11 +32,11 @@ impl Prepared {
     pub(crate) fn new(args: &Args) -> Result<Self, StageError> {
         check(args)?;
         scorer::check(args)?;
-        let opened = loader::open(&args.model())
-            .map_err(load_error)?
+        let opened = loader::open(&args.model())?
             .with_system(args.system.clone().filter(|text| !text.is_empty()))
             .with_date(args.date);
         let start = start::adapter(args, &opened)?;
+        let device = Device::choose(args, opened.config(), &start)?;
 
         let context = opened.config().max_position_embeddings;
         let encode = |path: &Path| rows::encode_file(path, opened.prompter(), args, context);
@@ -44,12 +46,9 @@ impl Prepared {
         let eval_rows = eval_file.as_deref().map(encode).transpose()?;
         let eval = eval_file.as_deref().zip(eval_rows.as_ref());
         let questions = scorer::questions(args, &opened, eval)?;
-        let mut options = plan::options(args, Checkpointing::None);
-        // A weight that something is taken out of has other numbers than the file's.
-        if args.init_lora_weights.changes_base() && options.format == WeightFormat::Stored {
-            options.format = args.dtype.format();
-        }
-        let weight_bytes = opened.training_weight_bytes(options).map_err(load_error)?;
+        let options = plan::options(args, Checkpointing::None);
+        let changed = start::changed(args, &start);
+        let weight_bytes = opened.training_weight_bytes(options, &changed)?;
         Ok(Self {
             opened,
             start,
@@ -57,6 +56,7 @@ impl Prepared {
             eval_file,
             eval_rows,
             questions,
+            device,
             weight_bytes,
         })
     }
@@ -72,15 +72,16 @@ impl Prepared {
         (self.rows.counts.clone(), eval)
     }
 
-    /// What a plan needs to know; `loaded`: the base is in memory already.
+    /// What a plan needs to know; `held`: bytes of a base that is in memory already.
     pub(crate) fn planning<'a>(
         &'a self,
         args: &'a Args,
         config: &'a TrainConfig,
-        loaded: bool,
+        held: u64,
     ) -> Planning<'a> {
         Planning {
-            loaded,
+            held,
+            device: self.device,
             args,
             config,
             opened: &self.opened,

@@ -9,16 +9,13 @@ use std::path::Path;
 
 use chat_prompt::{Message, PromptError, PromptPolicy, Prompter, Role};
 use dolly_data::{Row, load_rows, permutation};
-use loader::Opened;
+use loader::{DeviceArg, InferenceArgs, Model, Opened};
 use lora::{EvalRecord, Measures, Scorer, Trainable};
-use smollm_model::{
-    Completion, FinishReason, GenerationConfig, PackedLlama, PackedOptions, generate,
-};
+use smollm_model::{Completion, FinishReason, GenerationConfig, generate};
 use stage::{OrExit, StageError, interrupt, sha256_bytes};
 use textmetrics::{ScoreOptions, Summary, score_rows};
 
 use crate::args::Args;
-use crate::load_error;
 use crate::rows::Encoded;
 
 /// What is measured, in the order in which people read it, with what they call it. `rougeL` and `gen_len` are the names
@@ -190,11 +187,19 @@ impl Questions {
     }
 }
 
+/// The base as `generate` keeps it; a GPU is left to what learns.
+fn on_the_cpu() -> InferenceArgs {
+    InferenceArgs {
+        device: DeviceArg::Cpu,
+        ..InferenceArgs::default()
+    }
+}
+
 /// Answers and scores.
 pub(crate) struct AnswerScorer {
     questions: Questions,
     prompter: Prompter,
-    model: PackedLlama,
+    model: Model,
 }
 
 impl AnswerScorer {
@@ -203,7 +208,7 @@ impl AnswerScorer {
         Ok(Self {
             questions,
             prompter: opened.prompter().clone(),
-            model: loader::pack(&[opened], PackedOptions::default()).map_err(load_error)?,
+            model: loader::pack(&[opened], &on_the_cpu())?,
         })
     }
 

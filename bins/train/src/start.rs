@@ -1,14 +1,15 @@
 //! The adapter that training starts from, and the base that it starts beside.
 
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Instant;
 
 use loader::Opened;
 use lora::{
     Adapter, Bias, Checkpoint, InitLoraWeights, LoraConfig, LoraError, Overrides, Residual,
     TargetModules,
 };
-use stage::{OrExit, StageError};
+use smollm_model::{Projection, Site};
+use stage::{OrExit, Progress, StageError, interrupt};
 
 use crate::args::{Args, DEFAULT_ALPHA, DEFAULT_R};
 use crate::say;
@@ -38,7 +39,7 @@ pub(crate) fn adapter(args: &Args, opened: &Opened) -> Result<Adapter, StageErro
         None => new(args, opened)?,
     };
     adapter.set_dropout(args.lora_dropout).or_usage()?;
-    let revision = args.revision.clone();
+    let revision = opened.revision().map(str::to_owned);
     adapter.set_base_model(Some(opened.base_name().to_owned()), revision);
     Ok(adapter)
 }
@@ -57,6 +58,7 @@ fn new(args: &Args, opened: &Opened) -> Result<Adapter, StageError> {
 fn init_error(error: LoraError) -> StageError {
     match error {
         LoraError::Model(_) | LoraError::Decompose { .. } => StageError::bad_data(error),
+        LoraError::Stopped => StageError::interrupted("interrupted; the same command begins again"),
         other => StageError::usage(other),
     }
 }
@@ -71,6 +73,18 @@ pub(crate) fn advise(args: &Args) {
             args.lora_dropout
         ));
     }
+}
+
+/// The weights that [`residual`] will take something out of: they cannot stay the blocks that a file has.
+pub(crate) fn changed(args: &Args, start: &Adapter) -> Vec<(usize, Projection)> {
+    let blocks = start.pairs().filter_map(|(site, _)| match site {
+        Site::Block { layer, projection } => Some((layer, projection)),
+        // Nothing is taken out of these two.
+        Site::Embedding | Site::Head => None,
+    });
+    blocks
+        .filter(|_| args.init_lora_weights.changes_base())
+        .collect()
 }
 
 /// Takes what the adapter starts with out of the base, where `--init-lora-weights` says so: afterwards `start`, or what a
@@ -92,23 +106,35 @@ pub(crate) fn residual(
         found.adapter = learnt;
         residual
     } else {
-        let count = start.pairs().count();
-        say(&format!("{init}: decomposing {count} weights"));
-        let begun = Instant::now();
-        let config = start.config().clone();
-        let dtype = args.dtype.dtype();
-        let made = Adapter::init_as(init, opened.checkpoint(), dtype, config, args.seed);
-        *start = made.map_err(init_error)?;
-        let seconds = begun.elapsed().as_secs_f64();
-        say(&format!(
-            "{init}: done in {seconds:.1} s; the base lacks what the adapter starts with while it learns"
-        ));
+        *start = decomposed(args, opened, start)?;
         Residual::new(start.clone())
     };
     residual
         .take_out_of(opened.checkpoint_mut())
         .map_err(StageError::bad_data)?;
     Ok(Some(residual))
+}
+
+/// The adapter that starts with a part of each weight. It takes up to minutes, so Ctrl-C is heard between two of them.
+fn decomposed(args: &Args, opened: &Opened, shape: &Adapter) -> Result<Adapter, StageError> {
+    let (init, count) = (args.init_lora_weights, shape.pairs().count());
+    say(&format!(
+        "{init}: decomposing {count} weights; the base lacks what the adapter starts with while it learns"
+    ));
+    let progress = Progress::new(&format!("{init}, weights decomposed"), count as u64);
+    let watch = || {
+        progress.inc(1);
+        if interrupt::requested() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let (config, dtype) = (shape.config().clone(), args.dtype.dtype());
+    let made = Adapter::init_watched(init, opened.checkpoint(), dtype, config, args.seed, &watch);
+    let adapter = made.map_err(init_error)?;
+    progress.finish();
+    Ok(adapter)
 }
 
 fn load(folder: &Path) -> Result<Adapter, StageError> {

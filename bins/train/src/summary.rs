@@ -8,6 +8,8 @@ use serde_json::Value;
 use stage::{Manifest, SYSTEM_ARGUMENT};
 
 use crate::args::Args;
+use crate::device::Device;
+use crate::machine::Bytes;
 use crate::rows::RowCounts;
 use crate::scorer;
 
@@ -27,6 +29,10 @@ pub struct Summary {
     pub seconds: f64,
     /// Tokens trained on in each of them.
     pub tokens_per_s: f64,
+    /// What computed loss and gradients: `cpu`, or the GPU's name.
+    pub device: String,
+    /// The most bytes of a GPU's memory that weights and buffers took.
+    pub device_memory: Option<u64>,
     /// What became of the training rows.
     pub train_rows: RowCounts,
     /// What became of the evaluation rows.
@@ -47,6 +53,8 @@ impl Summary {
             trainable_parameters,
             seconds,
             tokens_per_s: tokens as f64 / seconds.max(1e-9),
+            device: Device::Cpu.name(),
+            device_memory: None,
             outcome,
             train_rows: rows.0,
             eval_rows: rows.1,
@@ -81,8 +89,11 @@ impl Summary {
         let loss = |name: &str, loss: Option<f64>| {
             loss.map_or_else(String::new, |loss| format!(", {name} {loss:.4}"))
         };
+        let device = self.device_memory.map_or_else(String::new, |bytes| {
+            format!(" on {}, {} of its memory", self.device, Bytes(bytes))
+        });
         format!(
-            "{} of {} steps{}{}{}; {} tokens at {:.0} tokens/s\nadapter: {} ({} parameters)",
+            "{} of {} steps{}{}{}; {} tokens at {:.0} tokens/s{device}\nadapter: {} ({} parameters)",
             self.outcome.steps,
             self.outcome.planned_steps,
             loss("loss", self.outcome.loss),
@@ -112,11 +123,14 @@ impl RowCounts {
 }
 
 /// The manifest with everything that decides the result.
-pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
+pub(crate) fn manifest(args: &Args, adapter: &Adapter, device: Device) -> Manifest {
     let config = adapter.config();
     let excluded = config.exclude_modules.as_ref().map(ToString::to_string);
     let generating = |n: usize| args.predict_with_generate.then_some(n);
-    let manifest = args.optim.record(Manifest::new("train"));
+    let mut manifest = args.optim.record(Manifest::new("train"));
+    if let Device::Card(card) = device {
+        manifest = manifest.fact("device", card.name());
+    }
     manifest
         .argument("max_seq_len", args.max_seq_len)
         .argument("epochs", args.epochs)
@@ -164,6 +178,7 @@ pub(crate) fn manifest(args: &Args, adapter: &Adapter) -> Manifest {
             args.quantize.map(|kind| format!("{kind:?}").to_lowercase()),
         )
         .argument("engine", format!("{:?}", args.engine).to_lowercase())
+        .argument("device", device.kind())
         .argument(
             "on_truncate",
             format!("{:?}", args.on_truncate).to_lowercase(),

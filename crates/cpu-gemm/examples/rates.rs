@@ -1,5 +1,5 @@
 //! Prints what the kernels reach on this machine: GFLOP/s and GB/s for each format and arithmetic,
-//! on the shapes of SmolLM2-135M, beside peaks measured in the same run.
+//! on the shapes of SmolLM2-135M and one of the 1.7B, beside peaks measured in the same run.
 //!
 //! `cargo run --release -p cpu-gemm --example rates [-- FORMAT]`. The machine may be shared, so each
 //! figure is the best of many short runs.
@@ -8,19 +8,13 @@ use std::time::{Duration, Instant};
 
 use cpu_gemm::{Arithmetic, Format, Operand, PackedMatrix, capabilities};
 
-const SHAPES: [(usize, usize); 5] = [
+const SHAPES: [(usize, usize); 6] = [
     (960, 576),
     (576, 576),
     (3072, 576),
     (576, 1536),
     (49152, 576),
-];
-const FORMATS: [Format; 5] = [
-    Format::F32,
-    Format::Bf16,
-    Format::Q8_0,
-    Format::Q4_0,
-    Format::Q4_1,
+    (2048, 2048),
 ];
 
 /// Weights that no cache holds: one row is measured over a ring of matrices this large.
@@ -34,7 +28,10 @@ fn main() -> Result<(), cpu_gemm::GemmError> {
         let Ok(pool) = built else { continue };
         pool.install(|| -> Result<(), cpu_gemm::GemmError> {
             println!("{threads} thread(s): read {:.1} GB/s", read_bandwidth());
-            for format in FORMATS {
+            for format in [Format::F32, Format::Bf16]
+                .into_iter()
+                .chain(Format::QUANTISED)
+            {
                 if only.as_ref().is_none_or(|o| *o == format.name()) {
                     table(format)?;
                 }
@@ -52,11 +49,11 @@ fn table(format: Format) -> Result<(), cpu_gemm::GemmError> {
     } else {
         &[Arithmetic::Float]
     };
-    for (n, k) in SHAPES {
-        let weights: Vec<f32> = (0..n * k)
-            .map(|i| ((i * 37) % 255) as f32 / 127.0 - 1.0)
-            .collect();
-        let matrix = PackedMatrix::from_f32(&weights, n, k, format)?;
+    let whole = SHAPES
+        .iter()
+        .filter(|(_, k)| k % format.block_inputs() == 0);
+    for &(n, k) in whole {
+        let matrix = matrix(format, n, k)?;
         let copies = COLD_BYTES.div_ceil(matrix.bytes()).clamp(1, 400);
         let ring: Vec<_> = (0..copies)
             .map(|_| PackedMatrix::stack(vec![matrix.clone()]))
@@ -77,6 +74,18 @@ fn table(format: Format) -> Result<(), cpu_gemm::GemmError> {
         }
     }
     Ok(())
+}
+
+/// Weights between -1 and 1; where there is no quantiser, blocks of bytes of which none makes a half infinite.
+fn matrix(format: Format, n: usize, k: usize) -> Result<PackedMatrix, cpu_gemm::GemmError> {
+    if format.has_quantiser() {
+        let weight = |i: usize| ((i * 37) % 255) as f32 / 127.0 - 1.0;
+        let weights: Vec<f32> = (0..n * k).map(weight).collect();
+        return PackedMatrix::from_f32(&weights, n, k, format);
+    }
+    let bytes = n * k / format.block_inputs() * format.block_bytes();
+    let blocks: Vec<u8> = (0..bytes).map(|i| (i * 37 % 251) as u8 & 0x3b).collect();
+    PackedMatrix::from_ggml(format, &blocks, n, k, &|i| i)
 }
 
 /// Seconds of one product, the best of many, over a ring of equal matrices.

@@ -70,7 +70,7 @@ pub enum GemmError {
     },
     /// There is no quantiser for this format.
     #[error(
-        "floats cannot be quantised to {format} here, expected f32, bf16, q8_0, q4_0 or q4_1; blocks from a file can be packed"
+        "floats cannot be quantised to {format} here, expected f32, bf16, q8_0, q4_0, q4_1, q5_0 or q5_1; blocks from a file can be packed"
     )]
     CannotQuantise {
         /// The format asked for.

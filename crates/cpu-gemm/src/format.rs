@@ -22,8 +22,16 @@ pub enum Format {
     Q4_0,
     /// Blocks of 32 four-bit numbers with an f16 scale and an f16 minimum.
     Q4_1,
+    /// Blocks of 32 five-bit numbers minus 16 with an f16 scale.
+    Q5_0,
+    /// Blocks of 32 five-bit numbers with an f16 scale and an f16 minimum.
+    Q5_1,
     /// Super-blocks of 256: eight blocks of 32 four-bit numbers, each with a scale and a minimum.
     Q4_K,
+    /// Super-blocks of 256: eight blocks of 32 five-bit numbers, each with a scale and a minimum.
+    Q5_K,
+    /// Super-blocks of 256: sixteen blocks of 16 six-bit numbers minus 32, each with a scale.
+    Q6_K,
 }
 
 /// What the products are computed in.
@@ -47,6 +55,18 @@ pub enum OperandKind {
 }
 
 impl Format {
+    /// All formats of small integers with scales.
+    pub const QUANTISED: [Self; 8] = [
+        Self::Q8_0,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q4_K,
+        Self::Q5_K,
+        Self::Q6_K,
+    ];
+
     /// ggml's name in lower case, such as `q8_0`.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,7 +75,11 @@ impl Format {
             Self::Q8_0 => "q8_0",
             Self::Q4_0 => "q4_0",
             Self::Q4_1 => "q4_1",
+            Self::Q5_0 => "q5_0",
+            Self::Q5_1 => "q5_1",
             Self::Q4_K => "q4_k",
+            Self::Q5_K => "q5_k",
+            Self::Q6_K => "q6_k",
         }
     }
 
@@ -64,12 +88,17 @@ impl Format {
         !matches!(self, Self::F32 | Self::Bf16)
     }
 
+    /// Whether floats can be quantised to it here. Blocks of the others come from files.
+    pub fn has_quantiser(self) -> bool {
+        !matches!(self, Self::Q4_K | Self::Q5_K | Self::Q6_K)
+    }
+
     /// Inputs in one of ggml's blocks: `k` must be a multiple of it.
     pub fn block_inputs(self) -> usize {
         match self {
             Self::F32 | Self::Bf16 => 1,
-            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 => BLOCK,
-            Self::Q4_K => 256,
+            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 => BLOCK,
+            Self::Q4_K | Self::Q5_K | Self::Q6_K => 256,
         }
     }
 
@@ -81,7 +110,11 @@ impl Format {
             Self::Q8_0 => 34,
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
             Self::Q4_K => 144,
+            Self::Q5_K => 176,
+            Self::Q6_K => 210,
         }
     }
 
@@ -105,24 +138,36 @@ impl Format {
 
     /// Where a quantised panel keeps what. For the plain formats it means nothing.
     pub(crate) const fn layout(self) -> Layout {
-        let (group, head, levels) = match self {
-            Self::F32 | Self::Bf16 | Self::Q8_0 => (2, 64, 512),
-            Self::Q4_0 => (2, 64, 256),
-            Self::Q4_1 => (1, 64, 256),
-            Self::Q4_K => (1, 128, 256),
+        let (group, scales, bits) = match self {
+            Self::F32 | Self::Bf16 | Self::Q8_0 => (2, Scales::Halves, 8),
+            Self::Q4_0 => (2, Scales::Halves, 4),
+            Self::Q4_1 => (1, Scales::HalvesAndMins, 4),
+            Self::Q5_0 => (2, Scales::Halves, 5),
+            Self::Q5_1 => (1, Scales::HalvesAndMins, 5),
+            Self::Q4_K => (1, Scales::SinglesAndMins, 4),
+            Self::Q5_K => (1, Scales::SinglesAndMins, 5),
+            Self::Q6_K => (1, Scales::Products, 6),
         };
         Layout {
             group,
-            head,
-            levels,
+            head: if matches!(scales, Scales::SinglesAndMins) {
+                128
+            } else {
+                64
+            },
+            levels: 64 * bits,
+            bits,
+            scales,
         }
     }
 
     /// What a stored level of zero weight is: levels are unsigned, weights need not be.
-    pub(crate) fn zero_level(self) -> u8 {
+    pub(crate) const fn zero_level(self) -> u8 {
         match self {
             Self::Q8_0 => 128,
             Self::Q4_0 => 8,
+            Self::Q5_0 => 16,
+            Self::Q6_K => 32,
             _ => 0,
         }
     }
@@ -134,11 +179,36 @@ impl fmt::Display for Format {
     }
 }
 
+/// What the head of a quantised block holds for each of 16 outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scales {
+    /// A scale in f16.
+    Halves,
+    /// A scale and a minimum in f16.
+    HalvesAndMins,
+    /// A scale and a minimum in f32.
+    SinglesAndMins,
+    /// A scale in f16, and for either half of the block's inputs a signed byte to multiply it with.
+    Products,
+}
+
+impl Scales {
+    /// Whether there are minima.
+    pub(crate) const fn mins(self) -> bool {
+        matches!(self, Self::HalvesAndMins | Self::SinglesAndMins)
+    }
+}
+
 /// Byte positions inside a quantised panel.
 ///
 /// Blocks follow each other in groups of one or two: a head of 64 or 128 bytes with the scales
 /// (and minima) of 16 outputs for each block, then the levels of each block. So every load of 64
 /// bytes is aligned, and a panel is one stream of memory.
+///
+/// Levels are quads of inputs × 16 outputs. Those of eight bits are eight vectors of 64 bytes. Those
+/// of fewer begin with four vectors of their lower four bits, of which quads 0 to 3 have the lower
+/// halves of bytes; a fifth bit is in one vector, that of quad `q` in bit `q` of its bytes; fifth and
+/// sixth bits are in two vectors, those of quad `q` at bit `2 (q % 4)` of vector `q / 4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// Blocks that share a head.
@@ -147,10 +217,14 @@ pub(crate) struct Layout {
     pub(crate) head: usize,
     /// Bytes of the levels of one block: 16 outputs × 32 inputs.
     pub(crate) levels: usize,
+    /// Bits of a level: 4, 5, 6 or 8.
+    pub(crate) bits: usize,
+    /// What the head holds.
+    pub(crate) scales: Scales,
 }
 
 impl Layout {
-    /// Start of the scales of block `b`; minima follow after half a head.
+    /// Start of the scales of block `b`; minima, or the factors of scales, follow after half a head.
     pub(crate) const fn scales(self, b: usize) -> usize {
         let within = b % self.group;
         (b / self.group) * (self.head + self.group * self.levels) + within * 32

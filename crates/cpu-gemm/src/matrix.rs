@@ -36,7 +36,7 @@ impl fmt::Debug for PackedMatrix {
 }
 
 impl PackedMatrix {
-    /// Packs `rows`, `[n, k]` row by row; `Q8_0`, `Q4_0` and `Q4_1` are quantised as ggml does it.
+    /// Packs `rows`, `[n, k]` row by row; blocks of 32 are quantised as ggml does it.
     ///
     /// # Errors
     /// If the shape has no elements, is not whole blocks, or is not that of `rows`; if there is no
@@ -362,7 +362,7 @@ fn check_shape(n: usize, k: usize, format: Format) -> Result<(), GemmError> {
 
 fn check_elements(found: usize, n: usize, k: usize, format: Format) -> Result<(), GemmError> {
     check_shape(n, k, format)?;
-    if format == Format::Q4_K {
+    if !format.has_quantiser() {
         return Err(GemmError::CannotQuantise { format });
     }
     let expected = n

@@ -76,3 +76,17 @@ fn prefer_huge_pages(start: NonNull<u8>, size: usize) {
 
 #[cfg(not(target_os = "linux"))]
 fn prefer_huge_pages(_start: NonNull<u8>, _size: usize) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Packing asks here, and makes `GemmError::OutOfMemory` of it.
+    #[test]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    fn what_no_system_has_is_refused_and_no_panic() {
+        // More than a process can address: no promise of memory that is never used covers it.
+        assert!(Memory::new(1 << 48).is_none());
+        assert!(Memory::new(usize::MAX).is_none());
+    }
+}

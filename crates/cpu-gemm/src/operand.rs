@@ -23,10 +23,10 @@ pub(crate) const F32_GROUP: usize = 6;
 pub(crate) struct BlockScale {
     /// What a level is worth.
     pub(crate) scale: f32,
-    /// −128 Σq: where sums over weights stored as `w + 128` begin.
+    /// −128 Σq: where sums over weights stored as `w + 128` begin. Other offsets are powers of two too.
     pub(crate) minus_128: i32,
-    /// −8 Σq: where sums over weights stored as `w + 8` begin.
-    pub(crate) minus_8: i32,
+    /// −32 Σq over the first half: where sums over its weights begin, stored as `w + 32`.
+    pub(crate) first_minus_32: i32,
     /// scale · Σq: what a minimum is multiplied with.
     pub(crate) scaled_sum: f32,
 }

@@ -7,6 +7,7 @@ use crate::format::{Format, OperandKind};
 use crate::kernels::convert;
 use crate::{Operand, PackedMatrix};
 
+mod blocks;
 mod transposed;
 
 /// A small generator, so that failures repeat.
@@ -59,24 +60,52 @@ const SHAPES: [(usize, usize); 12] = [
 
 const ROWS: [usize; 9] = [1, 2, 7, 15, 16, 17, 33, 50, 70];
 
-const FORMATS: [Format; 5] = [
+const FORMATS: [Format; 7] = [
     Format::F32,
     Format::Bf16,
     Format::Q8_0,
     Format::Q4_0,
     Format::Q4_1,
+    Format::Q5_0,
+    Format::Q5_1,
 ];
 
-/// Random `Q4_K` blocks with sane scales.
-fn super_blocks(n: usize, k: usize, noise: &mut Noise) -> Vec<u8> {
-    let mut bytes: Vec<u8> = (0..n * k / 256 * 144).map(|_| noise.next() as u8).collect();
-    for block in bytes.as_chunks_mut::<144>().0 {
+/// The formats that only files have.
+const SUPER_BLOCKS: [Format; 3] = [Format::Q4_K, Format::Q5_K, Format::Q6_K];
+
+/// Where a block has f16 numbers: scales and minima.
+fn halves(format: Format) -> &'static [usize] {
+    match format {
+        Format::F32 | Format::Bf16 => &[],
+        Format::Q8_0 | Format::Q4_0 | Format::Q5_0 => &[0],
+        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
+        Format::Q6_K => &[208],
+    }
+}
+
+/// Random blocks with sane scales.
+fn random_blocks(format: Format, n: usize, k: usize, noise: &mut Noise) -> Vec<u8> {
+    let size = format.block_bytes();
+    let count = n * k / format.block_inputs();
+    let mut bytes: Vec<u8> = (0..count * size).map(|_| noise.next() as u8).collect();
+    for block in bytes.chunks_exact_mut(size) {
         let scales = noise.floats(2);
-        for (i, s) in scales.iter().enumerate() {
-            block[2 * i..][..2].copy_from_slice(&half::f16::from_f32(s / 64.0).to_le_bytes());
+        for (at, s) in halves(format).iter().zip(scales) {
+            let half = half::f16::from_f32(s / 64.0);
+            block[*at..][..2].copy_from_slice(&half.to_le_bytes());
         }
     }
     bytes
+}
+
+/// A matrix of random super-blocks in each format that `k` divides into.
+fn super_blocks(n: usize, k: usize, noise: &mut Noise) -> Vec<PackedMatrix> {
+    let formats = SUPER_BLOCKS.iter().filter(|_| k.is_multiple_of(256));
+    let mut pack = |format: &Format| {
+        let bytes = random_blocks(*format, n, k, noise);
+        PackedMatrix::from_ggml(*format, &bytes, n, k, &|i| i).unwrap()
+    };
+    formats.map(&mut pack).collect()
 }
 
 fn matrices() -> Vec<PackedMatrix> {
@@ -87,10 +116,7 @@ fn matrices() -> Vec<PackedMatrix> {
         for format in FORMATS {
             all.push(PackedMatrix::from_f32(&weights, n, k, format).unwrap());
         }
-        if k % 256 == 0 {
-            let bytes = super_blocks(n, k, &mut noise);
-            all.push(PackedMatrix::from_ggml(Format::Q4_K, &bytes, n, k, &|i| i).unwrap());
-        }
+        all.extend(super_blocks(n, k, &mut noise));
     }
     // Inputs that are no whole blocks, for the formats that have none.
     for k in [1, 31, 33, 100] {

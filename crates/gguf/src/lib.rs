@@ -46,6 +46,7 @@ mod header;
 mod overlap;
 mod types;
 mod value;
+mod value_type;
 mod writer;
 
 pub use error::{GgufError, Problem};

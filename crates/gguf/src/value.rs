@@ -111,41 +111,12 @@ impl Value {
         }
     }
 
-    /// The format's number of the value's type.
-    pub(crate) fn type_id(&self) -> u32 {
-        match self {
-            Self::U8(_) => 0,
-            Self::I8(_) => 1,
-            Self::U16(_) => 2,
-            Self::I16(_) => 3,
-            Self::U32(_) => 4,
-            Self::I32(_) => 5,
-            Self::F32(_) => 6,
-            Self::Bool(_) => 7,
-            Self::String(_) => 8,
-            Self::Array(_) => 9,
-            Self::U64(_) => 10,
-            Self::I64(_) => 11,
-            Self::F64(_) => 12,
-        }
-    }
-
     /// The format's name of the value's type, such as `u32` or `array of string`.
     pub fn type_name(&self) -> String {
+        let name = self.value_type().name();
         match self {
-            Self::U8(_) => "u8".into(),
-            Self::I8(_) => "i8".into(),
-            Self::U16(_) => "u16".into(),
-            Self::I16(_) => "i16".into(),
-            Self::U32(_) => "u32".into(),
-            Self::I32(_) => "i32".into(),
-            Self::F32(_) => "f32".into(),
-            Self::Bool(_) => "bool".into(),
-            Self::String(_) => "string".into(),
-            Self::Array(array) => format!("array of {}", array.element_name()),
-            Self::U64(_) => "u64".into(),
-            Self::I64(_) => "i64".into(),
-            Self::F64(_) => "f64".into(),
+            Self::Array(array) => format!("{name} of {}", array.element_type().name()),
+            _ => name.into(),
         }
     }
 
@@ -163,65 +134,9 @@ impl Value {
 }
 
 impl Array {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::U8(v) => v.len(),
-            Self::I8(v) => v.len(),
-            Self::U16(v) => v.len(),
-            Self::I16(v) => v.len(),
-            Self::U32(v) => v.len(),
-            Self::I32(v) => v.len(),
-            Self::F32(v) => v.len(),
-            Self::Bool(v) => v.len(),
-            Self::String(v) => v.len(),
-            Self::Array(v) => v.len(),
-            Self::U64(v) => v.len(),
-            Self::I64(v) => v.len(),
-            Self::F64(v) => v.len(),
-        }
-    }
-
     /// True for an array without elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// The format's number of the elements' type.
-    pub(crate) fn element_id(&self) -> u32 {
-        match self {
-            Self::U8(_) => 0,
-            Self::I8(_) => 1,
-            Self::U16(_) => 2,
-            Self::I16(_) => 3,
-            Self::U32(_) => 4,
-            Self::I32(_) => 5,
-            Self::F32(_) => 6,
-            Self::Bool(_) => 7,
-            Self::String(_) => 8,
-            Self::Array(_) => 9,
-            Self::U64(_) => 10,
-            Self::I64(_) => 11,
-            Self::F64(_) => 12,
-        }
-    }
-
-    fn element_name(&self) -> &'static str {
-        match self {
-            Self::U8(_) => "u8",
-            Self::I8(_) => "i8",
-            Self::U16(_) => "u16",
-            Self::I16(_) => "i16",
-            Self::U32(_) => "u32",
-            Self::I32(_) => "i32",
-            Self::F32(_) => "f32",
-            Self::Bool(_) => "bool",
-            Self::String(_) => "string",
-            Self::Array(_) => "array",
-            Self::U64(_) => "u64",
-            Self::I64(_) => "i64",
-            Self::F64(_) => "f64",
-        }
     }
 }
 
@@ -259,7 +174,7 @@ impl fmt::Display for Value {
             Self::F32(v) => v.fmt(f),
             Self::Bool(v) => v.fmt(f),
             Self::String(v) => v.fmt(f),
-            Self::Array(v) => write!(f, "[{} of {}]", v.len(), v.element_name()),
+            Self::Array(v) => write!(f, "[{} of {}]", v.len(), v.element_type().name()),
             Self::U64(v) => v.fmt(f),
             Self::I64(v) => v.fmt(f),
             Self::F64(v) => v.fmt(f),

@@ -153,7 +153,7 @@ impl GgufWriter {
         out.extend((self.metadata.len() as u64).to_le_bytes());
         for (key, value) in &self.metadata {
             put_string(&mut out, key);
-            out.extend(value.type_id().to_le_bytes());
+            out.extend(value.value_type().id().to_le_bytes());
             put_value(&mut out, value);
         }
         let alignment = self.alignment() as u64;
@@ -200,7 +200,7 @@ fn put_value(out: &mut Vec<u8>, value: &Value) {
 }
 
 fn put_array(out: &mut Vec<u8>, array: &Array) {
-    out.extend(array.element_id().to_le_bytes());
+    out.extend(array.element_type().id().to_le_bytes());
     out.extend((array.len() as u64).to_le_bytes());
     match array {
         Array::U8(all) => out.extend(all),

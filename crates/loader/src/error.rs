@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use stage::StageError;
+
 /// Everything that can go wrong between a name and a model that runs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,6 +24,14 @@ pub enum LoadError {
         dir: PathBuf,
         /// What is wrong with it.
         source: Box<lora::LoraError>,
+    },
+    /// A GPU that was asked for cannot compute this.
+    #[error("--device {device}: {reason}; --device cpu computes on the CPU")]
+    Device {
+        /// What was asked for.
+        device: crate::DeviceArg,
+        /// What is in the way.
+        reason: String,
     },
     /// Names that contradict each other.
     #[error("{0}")]
@@ -88,6 +98,20 @@ pub enum LoadError {
 impl LoadError {
     /// Whether what was asked for makes no sense, as opposed to what was found.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Ambiguous(_) | Self::NoBase { .. })
+        matches!(
+            self,
+            Self::Ambiguous(_) | Self::NoBase { .. } | Self::Device { .. }
+        )
+    }
+}
+
+impl From<LoadError> for StageError {
+    /// Wrong usage (2) where [`LoadError::is_usage`] says so, else bad data (3).
+    fn from(error: LoadError) -> Self {
+        if error.is_usage() {
+            Self::usage(error)
+        } else {
+            Self::bad_data(error)
+        }
     }
 }

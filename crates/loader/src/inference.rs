@@ -1,7 +1,10 @@
 //! The flags of every stage that answers questions: how the model is kept and run.
 
 use clap::ValueEnum;
-use smollm_model::{KvType, PackedOptions, WeightFormat};
+use smollm_model::{KvType, ModelConfig, PackedOptions, WeightFormat};
+
+use crate::LoadError;
+use crate::device::{Card, DeviceArg};
 
 /// How the model is kept and run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
@@ -18,6 +21,33 @@ pub struct InferenceArgs {
     /// Threads [default: one for each core]; changes the speed, not the answers
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// What computes: cpu, cuda (an NVIDIA GPU; cuda:1 is the second), or auto: a GPU where this build knows GPUs (feature cuda) and one is there that can do what is asked for, else the CPU. A GPU needs heads of 64 features and keeps all weights as floats: bf16, or f32 with --dtype f32
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceArg,
+}
+
+/// Where a model is to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    Cpu,
+    Card(Card, CardPrecision),
+}
+
+/// How weights are kept on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CardPrecision {
+    F32,
+    Bf16,
+}
+
+#[cfg(feature = "device")]
+impl CardPrecision {
+    pub(crate) fn element(self) -> smollm_model::cuda::Element {
+        match self {
+            Self::F32 => smollm_model::cuda::Element::F32,
+            Self::Bf16 => smollm_model::cuda::Element::Bf16,
+        }
+    }
 }
 
 /// How weights are kept.
@@ -76,10 +106,49 @@ impl InferenceArgs {
         }
     }
 
+    /// Where the model is to be.
+    ///
+    /// # Errors
+    /// If a GPU was asked for by name and cannot be had, or cannot do what else was asked for.
+    pub(crate) fn place(&self, model: &ModelConfig) -> Result<Place, LoadError> {
+        let (precision, pieces) = match self.dtype {
+            Precision::F32 => (CardPrecision::F32, 4),
+            Precision::Auto | Precision::Bf16 => (CardPrecision::Bf16, 8),
+        };
+        let card = self.device.card(model, pieces, self.obstacle());
+        let card = card.map_err(|reason| LoadError::Device {
+            device: self.device,
+            reason,
+        })?;
+        Ok(card.map_or(Place::Cpu, |card| Place::Card(card, precision)))
+    }
+
+    /// What among the flags a GPU has no kernels for.
+    fn obstacle(&self) -> Option<String> {
+        let flags = [
+            (
+                self.quantize.is_some(),
+                "--quantize keeps weights in blocks",
+            ),
+            (
+                self.kv_dtype.is_some(),
+                "--kv-dtype chooses how a CPU keeps keys and values",
+            ),
+        ];
+        let wanted = flags.into_iter().find(|(wanted, _)| *wanted);
+        wanted.map(|(_, why)| format!("{why}, a GPU has floats of one type"))
+    }
+
     /// What the answers depend on, for manifests.
-    pub fn describe(&self) -> String {
+    ///
+    /// # Errors
+    /// If a GPU was asked for by name and cannot be had, or cannot do what else was asked for.
+    pub fn describe(&self, model: &ModelConfig) -> Result<String, LoadError> {
+        if let Place::Card(_, precision) = self.place(model)? {
+            return Ok(format!("{precision:?} on a gpu").to_lowercase());
+        }
         let PackedOptions { format, kv, .. } = self.options();
         let kv = kv.map_or(String::new(), |kv| format!(", keys and values {kv:?}"));
-        format!("{format:?}{kv}").to_lowercase()
+        Ok(format!("{format:?}{kv}").to_lowercase())
     }
 }

@@ -32,8 +32,11 @@
 #![forbid(unsafe_code)]
 
 mod choose;
+mod device;
 mod error;
 mod inference;
+mod model;
+mod model_args;
 mod opened;
 mod stop;
 mod variants;
@@ -41,9 +44,12 @@ mod variants;
 use std::path::{Path, PathBuf};
 
 pub use candle_core::{DType, Tensor};
+pub use device::{Card, DeviceArg};
 pub use error::LoadError;
 pub use inference::{InferenceArgs, KvPrecision, Precision, Quantization};
 pub use lora::{Adapter, detach};
+pub use model::{Model, ModelCache};
+pub use model_args::ModelArgs;
 pub use opened::{Loaded, Opened};
 /// Runs what was loaded.
 pub use smollm_model;

@@ -6,8 +6,8 @@ use candle_core::{DType, Device};
 use chat_prompt::{Date, Prompter};
 use lora::Adapter;
 use smollm_model::{
-    Checkpoint, HubOptions, Llama, ModelConfig, ModelError, ModelFiles, ModelSource, TrainingLlama,
-    TrainingOptions,
+    Checkpoint, HubOptions, Llama, ModelConfig, ModelError, ModelFiles, ModelSource, Projection,
+    TrainingLlama, TrainingOptions,
 };
 
 use crate::choose::choose;
@@ -21,6 +21,7 @@ pub struct Opened {
     prompter: Prompter,
     adapter: Option<(PathBuf, Adapter)>,
     base_name: String,
+    revision: Option<String>,
     description: String,
 }
 
@@ -83,6 +84,7 @@ impl Opened {
             prompter,
             adapter: choice.adapter,
             base_name: choice.base,
+            revision: choice.revision,
         })
     }
 
@@ -133,6 +135,11 @@ impl Opened {
         self
     }
 
+    /// The base model's revision, as it was asked for or as the adapter that named the base has it.
+    pub fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
+    }
+
     /// The adapter's folder and the adapter, if there is one.
     pub fn adapter(&self) -> Option<(&Path, &Adapter)> {
         self.adapter
@@ -169,12 +176,17 @@ impl Opened {
         Ok(all)
     }
 
-    /// Bytes of memory that the base model's weights take in training.
+    /// Bytes of memory that the base model's weights take in training, once something is taken out of the weights `changed`.
     ///
     /// # Errors
     /// If the type is neither F32 nor BF16.
-    pub fn training_weight_bytes(&self, options: TrainingOptions) -> Result<usize, LoadError> {
-        Ok(TrainingLlama::weight_bytes(&self.checkpoint, options)?)
+    pub fn training_weight_bytes(
+        &self,
+        options: TrainingOptions,
+        changed: &[(usize, Projection)],
+    ) -> Result<usize, LoadError> {
+        let bytes = TrainingLlama::weight_bytes(&self.checkpoint, options, changed)?;
+        Ok(bytes)
     }
 
     /// Packs the base model's weights for training; adapters are given with each call.

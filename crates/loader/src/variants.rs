@@ -3,16 +3,14 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use smollm_model::{PackedLlama, PackedOptions};
-
-use crate::{LoadError, Opened};
+use crate::{InferenceArgs, LoadError, Model, Opened};
 
 /// Reads and packs the weights that all of `opened` share, once, with each one's adapter beside them: adapter `i` is that
 /// of the `i`-th of those that have one, and no adapter is the base.
 ///
 /// # Errors
-/// If there is nothing to load, the bases differ, or a weight cannot be read or packed as asked.
-pub fn pack(opened: &[&Opened], options: PackedOptions) -> Result<PackedLlama, LoadError> {
+/// If there is nothing to load, the bases differ, or a weight cannot be read or packed as asked, or a GPU cannot be had.
+pub fn pack(opened: &[&Opened], args: &InferenceArgs) -> Result<Model, LoadError> {
     let Some(first) = opened.first() else {
         return Err(LoadError::Ambiguous("no model is named".to_owned()));
     };
@@ -23,7 +21,7 @@ pub fn pack(opened: &[&Opened], options: PackedOptions) -> Result<PackedLlama, L
             other.description()
         )));
     }
-    let mut model = PackedLlama::load(first.checkpoint(), options)?;
+    let mut model = Model::load(first, args)?;
     for (dir, adapter) in opened.iter().filter_map(|opened| opened.adapter()) {
         let fits = adapter.check(first.config()).and_then(|()| {
             model.add_adapter(adapter.updates())?;

@@ -9,7 +9,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use smollm_model::{
     Checkpointing, Llama, Mode, ModelConfig, Site, SiteGradients, SiteShape, TrainingBatch,
-    TrainingCost, TrainingLlama, TrainingOptions, TrainingSite,
+    TrainingCost, TrainingLlama, TrainingModel, TrainingOptions, TrainingSite,
 };
 
 /// What [`train()`](crate::train()) runs on. Both give the same numbers, to rounding.
@@ -17,8 +17,9 @@ use smollm_model::{
 pub enum Engine<'a> {
     /// The differentiable model that the [`Trainable`]'s variables are attached to.
     Autograd(&'a Llama),
-    /// Packed weights, beside which the variables stand: faster, on the CPU alone.
-    Packed(&'a mut TrainingLlama),
+    /// Frozen weights, beside which the variables stand: faster. On the CPU [`TrainingLlama`], on a device what
+    /// `smollm_model`'s feature `cuda` has.
+    Packed(&'a mut dyn TrainingModel),
 }
 
 impl<'a> From<&'a Llama> for Engine<'a> {
@@ -39,7 +40,21 @@ impl<'a> From<&'a mut TrainingLlama> for Engine<'a> {
     }
 }
 
+impl<'a> From<&'a mut dyn TrainingModel> for Engine<'a> {
+    fn from(model: &'a mut dyn TrainingModel) -> Self {
+        Self::Packed(model)
+    }
+}
+
 impl Engine<'_> {
+    /// The same for a shorter time: what is behind [`Engine::Packed`] keeps the lifetime that it was given.
+    pub(crate) fn reborrow(&mut self) -> Engine<'_> {
+        match self {
+            Self::Autograd(model) => Engine::Autograd(model),
+            Self::Packed(model) => Engine::Packed(&mut **model),
+        }
+    }
+
     pub(crate) fn config(&self) -> &ModelConfig {
         match self {
             Self::Autograd(model) => model.config(),

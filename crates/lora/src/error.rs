@@ -175,6 +175,9 @@ pub enum LoraError {
         /// Why.
         reason: String,
     },
+    /// Whoever watched did not want all of it.
+    #[error("stopped before every weight was decomposed")]
+    Stopped,
     /// An adapter that does not hold what a run with a changed base started from.
     #[error("the adapter does not hold the factors that were taken out of the base: {reason}")]
     Residual {

@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use smollm_model::ops::row_norms;
 use smollm_model::{Checkpoint, ModelConfig, Site};
 use std::fmt;
+use std::ops::ControlFlow;
 use std::str::FromStr;
 
 /// How the factors of a new adapter start. The names are PEFT's.
@@ -188,6 +189,24 @@ impl Adapter {
         config: LoraConfig,
         seed: u64,
     ) -> Result<Self, LoraError> {
+        Self::init_watched(init, base, dtype, config, seed, &|| {
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// As [`Adapter::init_as`]: decomposing the weights of a model takes seconds to minutes. `watch` is called after every
+    /// one of the adapter's places, from any thread, and may end it.
+    ///
+    /// # Errors
+    /// As [`Adapter::init_as`]; [`LoraError::Stopped`] if `watch` did not want more.
+    pub fn init_watched(
+        init: InitLoraWeights,
+        base: &Checkpoint,
+        dtype: DType,
+        config: LoraConfig,
+        seed: u64,
+        watch: &(dyn Fn() -> ControlFlow<()> + Sync),
+    ) -> Result<Self, LoraError> {
         let config = config.checked()?;
         init.check(base.config(), &config)?;
         Self::each(base.config(), &config, |place| {
@@ -204,7 +223,10 @@ impl Adapter {
             }?;
             let magnitude = config.use_dora.then(|| place.magnitude(base, dtype));
             let magnitude = magnitude.transpose()?;
-            Ok(Pair { magnitude, ..pair })
+            match watch() {
+                ControlFlow::Continue(()) => Ok(Pair { magnitude, ..pair }),
+                ControlFlow::Break(()) => Err(LoraError::Stopped),
+            }
         })
     }
 

@@ -30,7 +30,7 @@ pub struct TrainConfig {
     pub warmup_steps: Option<usize>,
     /// Updates in which [`Schedule::WarmupStableDecay`] falls; a tenth of all if not given.
     pub decay_steps: Option<usize>,
-    /// LoRA+ (Hayou et al. 2024): B learns with so many times the rate of A.
+    /// LoRA+ (Hayou et al. 2024): B learns with so many times the rate of A, and so do `DoRA`'s magnitudes (as in PEFT).
     pub loraplus_lr_ratio: Option<f64>,
     /// With LoRA+, the peak of the learning rate of both factors of the embedding's adapter; 1e-6, which is PEFT's, if not
     /// given.
@@ -132,15 +132,16 @@ impl TrainConfig {
             .decaying(self.decay_steps)
     }
 
-    /// What multiplies the learning rate of a tensor with one of PEFT's names. With LoRA+ that is its ratio for B, and for
-    /// both factors of the embedding what makes [`TrainConfig::loraplus_lr_embedding`] of the peak.
+    /// What multiplies the learning rate of a tensor with one of PEFT's names. With LoRA+ that is its ratio for B and for
+    /// what has one dimension (`DoRA`'s magnitudes), as PEFT's `create_loraplus_optimizer` has it, and for both factors of
+    /// the embedding what makes [`TrainConfig::loraplus_lr_embedding`] of the peak.
     pub fn rate_factor(&self, name: &str) -> f64 {
         match (self.loraplus_lr_ratio, Factor::parse(name)) {
             // A run with no rate has none here either.
             (Some(_), Some((Site::Embedding, _))) if self.learning_rate > 0.0 => {
                 self.loraplus_lr_embedding.unwrap_or(LR_EMBEDDING) / self.learning_rate
             }
-            (Some(ratio), Some((_, Factor::B))) => ratio,
+            (Some(ratio), Some((_, Factor::B | Factor::Magnitude))) => ratio,
             _ => 1.0,
         }
     }

@@ -1,15 +1,17 @@
 //! The training loop.
 
+mod due;
+
 use crate::engine::Engine;
 use crate::error::TrainError;
-use crate::evaluation::{Evaluation, mean_nll};
-use crate::events::{EvalRecord, SkipRecord, StepRecord, TrainEvent, TrainOutcome};
+use crate::evaluation::Evaluation;
+use crate::events::{SkipRecord, StepRecord, TrainEvent, TrainOutcome};
 use crate::gradients::Gradients;
 use crate::plan::{MicroBatch, Plan};
 use crate::rng::Key;
 use crate::sample::{Packed, Sample, check_all};
 use crate::settings::{OnNan, TrainConfig};
-use crate::state::{Snapshot, TrainState};
+use crate::state::TrainState;
 use crate::trainable::Trainable;
 use crate::workload::Load;
 use candle_core::backprop::GradStore;
@@ -40,13 +42,19 @@ pub fn train<'a>(
     on_event: OnEvent<'_>,
 ) -> Result<TrainOutcome, TrainError> {
     let mut state = TrainState::new(trainable, config);
-    let engine: Engine<'_> = model.into();
+    let mut engine: Engine<'a> = model.into();
     train_from(
-        engine, trainable, &mut state, rows, eval_rows, config, on_event,
+        engine.reborrow(),
+        trainable,
+        &mut state,
+        rows,
+        eval_rows,
+        config,
+        on_event,
     )
 }
 
-/// As [`train`], from a state on: that of a new run, or the one that a [`Snapshot`] kept. With the
+/// As [`train`], from a state on: that of a new run, or the one that a [`Snapshot`](crate::Snapshot) kept. With the
 /// snapshot's adapter, the same rows and the same settings, what comes out has the bytes of a run
 /// that never stopped. Afterwards `state` is that of the last whole step, whatever ended the run.
 /// What is measured beside the evaluation rows' loss is [`Evaluation::with_scorer`]'s.
@@ -226,49 +234,6 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Does what is due after a step: first the evaluation, then the checkpoint.
-    fn settle(
-        &mut self,
-        total: usize,
-        on_event: OnEvent<'_>,
-    ) -> Result<ControlFlow<()>, TrainError> {
-        if self.state.progress.settled {
-            return Ok(ControlFlow::Continue(()));
-        }
-        let mut keep = self.saves_after(self.state.progress.steps);
-        if self.evaluates_after(self.state.progress.steps, total) {
-            let ControlFlow::Continue(gained) = self.evaluation(on_event)? else {
-                return Ok(ControlFlow::Break(()));
-            };
-            keep |= gained && self.config.load_best_model_at_end;
-        }
-        self.state.progress.settled = true;
-        if !keep {
-            return Ok(ControlFlow::Continue(()));
-        }
-        let snapshot = Snapshot::new(self.trainable, self.state)?;
-        Ok(on_event(TrainEvent::Checkpoint(Box::new(snapshot))))
-    }
-
-    /// Whether nothing is due after the last step.
-    fn settled(&self, total: usize) -> bool {
-        let step = self.state.progress.steps;
-        !self.evaluates_after(step, total) && !self.saves_after(step)
-    }
-
-    fn saves_after(&self, step: usize) -> bool {
-        let interval = self.config.save_steps;
-        interval.is_some_and(|n| step.is_multiple_of(n))
-    }
-
-    fn evaluates_after(&self, step: usize, total: usize) -> bool {
-        let due = self
-            .config
-            .eval_steps
-            .is_some_and(|n| step.is_multiple_of(n));
-        !self.evaluation.rows.is_empty() && (due || step == total)
-    }
-
     /// Sums loss and gradients over the micro-batches of one window.
     fn window(
         &mut self,
@@ -351,55 +316,6 @@ impl<'a> Run<'a> {
             // Both become rates once the time is known.
             tokens_per_s: 0.0,
             gflops: self.engine.flops(self.trainable, window.load) / 1e9,
-        })
-    }
-
-    /// Scores the evaluation rows with what the run would keep; whether this is the best score so far.
-    fn evaluation(&mut self, on_event: OnEvent<'_>) -> Result<ControlFlow<(), bool>, TrainError> {
-        match self.state.average.take() {
-            None => self.evaluate(on_event),
-            Some(average) => {
-                let trainable = self.trainable;
-                let scored = average.lend(trainable.vars(), || self.evaluate(on_event));
-                self.state.average = Some(average);
-                scored
-            }
-        }
-    }
-
-    /// Scores the evaluation rows with the variables as they are.
-    fn evaluate(&mut self, on_event: OnEvent<'_>) -> Result<ControlFlow<(), bool>, TrainError> {
-        let (step, batch_size) = (self.state.progress.steps, self.config.batch_size);
-        let (engine, trainable) = (&mut self.engine, self.trainable);
-        let mut nll = |batch: &Packed| engine.nll(trainable, batch);
-        let scored = mean_nll(&mut nll, self.evaluation.rows, batch_size, on_event)?;
-        let ControlFlow::Continue((eval_loss, eval_tokens)) = scored else {
-            return Ok(ControlFlow::Break(()));
-        };
-        if !eval_loss.is_finite() {
-            return Err(TrainError::NotFinite {
-                step,
-                what: "the evaluation loss".into(),
-                value: eval_loss,
-            });
-        }
-        let ControlFlow::Continue(metrics) = self.evaluation.measures(self.trainable, step)? else {
-            return Ok(ControlFlow::Break(()));
-        };
-        let record = EvalRecord {
-            step,
-            eval_loss,
-            // The largest number instead of an infinity, which JSON cannot say.
-            perplexity: eval_loss.exp().min(f64::MAX),
-            eval_tokens,
-            metrics,
-        };
-        let flow = on_event(TrainEvent::Eval(record.clone()));
-        Ok(match flow {
-            ControlFlow::Continue(()) => {
-                ControlFlow::Continue(self.state.progress.evaluated(record, self.config))
-            }
-            ControlFlow::Break(()) => ControlFlow::Break(()),
         })
     }
 

@@ -9,7 +9,7 @@ mod kernels {
     pub(super) mod cases;
 }
 
-use smollm_model::cuda::{Element, Gpu, Kernel, KernelError, Memory, launch};
+use smollm_model::cuda::{Element, Gpu, Kernel, KernelError, Machine, Memory, launch};
 
 /// What a kernel must do at the least.
 #[derive(Clone, Copy)]

@@ -48,8 +48,8 @@ __device__ void attention_forward(const AttentionForward& a) {
     const unsigned own = threadIdx.x / WARP * WARP_ROWS;  // this warp's first row in the tile
     const unsigned count = (place.row + place.rows + TILE - 1) / TILE;
     const T* q = static_cast<const T*>(a.q) + place.first * a.q_stride + place.head * TILE;
-    const T* k = static_cast<const T*>(a.k) + place.start * a.kv_stride + place.kv_head * TILE;
-    const T* v = static_cast<const T*>(a.v) + place.start * a.kv_stride + place.kv_head * TILE;
+    const T* k = static_cast<const T*>(a.k) + size_t(place.start) * a.kv_stride + place.kv_head * TILE;
+    const T* v = static_cast<const T*>(a.v) + size_t(place.start) * a.kv_stride + place.kv_head * TILE;
 
     fetch_tile<T, FORWARD_ROWS>(tiles + 2 * TILE_WORDS, q, a.q_stride, place.rows);
     fetch_tile(tiles, k, a.kv_stride, place.length);

@@ -2,7 +2,7 @@
 //
 //   nll_i = log Σ_j exp z_ij − z_i[t_i],   dz_ij = scale (softmax(z_i)_j − [j = t_i])
 //
-// The product with lm_head's weight is cuBLASLt's, before and after; `scale` is 1 / supervised
+// The product with lm_head's weight is gemm.cu's, before and after; `scale` is 1 / supervised
 // tokens of the whole window. Rows stand `stride` apart (a multiple of 16 bytes); columns from
 // vocab to stride become 0, so that a product over padded columns adds nothing.
 //

@@ -10,7 +10,8 @@
 // argmax: the id of the largest logit of each row, the lowest id of equal ones; NaN never wins.
 //   Bytes: rows·vocab·sizeof(T). CPU reference: src/sampling.rs.
 //
-// gather_rows: rows of a table by id (embedding, supervised positions). Bytes: 2 rows·width·sizeof(T).
+// gather_rows: rows of a table by id (embedding, supervised positions); the id 2³² − 1 gives zeros, so
+// that the same call puts some rows back in their places among zeros. Bytes: 2 rows·width·sizeof(T).
 #include "common.cuh"
 
 struct QkvAppend {
@@ -37,6 +38,7 @@ struct GatherRows {
 constexpr unsigned APPEND_THREADS = 256;
 constexpr unsigned PAGE_TOKENS = 64;
 constexpr unsigned ARGMAX_THREADS = 512;
+constexpr unsigned NO_ROW = 0xffffffffu;
 
 template <class T>
 __device__ void qkv_append(const QkvAppend& a) {
@@ -116,8 +118,9 @@ __device__ void gather_rows(const GatherRows& a) {
     const size_t at = size_t(blockIdx.x) * APPEND_THREADS + threadIdx.x;
     if (at >= size_t(a.rows) * packs) return;
     const size_t row = at / packs, column = at % packs;
-    const uint4* from = static_cast<const uint4*>(a.table) + size_t(a.ids[row]) * packs + column;
-    static_cast<uint4*>(a.out)[at] = __ldg(from);
+    const unsigned id = a.ids[row];
+    const uint4* from = static_cast<const uint4*>(a.table) + size_t(id) * packs + column;
+    static_cast<uint4*>(a.out)[at] = id == NO_ROW ? uint4{0, 0, 0, 0} : __ldg(from);
 }
 
 KERNEL_FLOATS(APPEND_THREADS, qkv_append, QkvAppend, qkv_append);

@@ -1,4 +1,4 @@
-// The low-rank parts of a linear layer with adapters: what cuBLASLt does not do, because dropout
+// The low-rank parts of a linear layer with adapters: what gemm.cu does not do, because dropout
 // stands inside the product or the rank is far below a tile.
 //
 //   U  = D(X) Aᵀ                       lora_project, w = A  [rank, in]

@@ -2,7 +2,7 @@
 //
 //   h = x + delta            (delta may be absent; h is stored, rounded to T, when it is there)
 //   y = r h w,  r = 1 / sqrt(mean(h²) + eps)
-//   dh = dres + r (w dy) − h r³ mean(h w dy)        (dres, the residual's gradient, may be absent)
+//   dh = dres + r (w dy) − h r³ mean(h w dy)        (dres, the residual's gradient, may be absent, or dh)
 //
 // Bytes: forward 2 (no delta) or 4 rows·width·sizeof(T), backward 3 or 4, and 4 a row for r.
 // A warp takes a row and keeps its first 2,048 elements (f32: 1,024) in registers, packed, for the
@@ -111,7 +111,7 @@ __device__ void rms_norm_backward(const RmsNormBackward& a) {
     const auto write = [&](unsigned c) {
         float dres[N] = {};
         load16(ws + c, w);
-        if (a.dres != nullptr) load16(static_cast<const T*>(a.dres) + base + c, dres);
+        if (a.dres != nullptr) load16_plain(static_cast<const T*>(a.dres) + base + c, dres);
 #pragma unroll
         for (unsigned i = 0; i < N; i++) h[i] = dres[i] + r * w[i] * dy[i] - h[i] * slope;
         store16(static_cast<T*>(a.dh) + base + c, h);

@@ -35,6 +35,11 @@ pub enum ModelError {
         source: cpu_gemm::GemmError,
     },
 
+    /// A device could not compute.
+    #[cfg(feature = "kernels")]
+    #[error(transparent)]
+    Kernel(#[from] crate::cuda::KernelError),
+
     /// Logits that are no numbers: nothing can be chosen from them.
     #[error(
         "request {index}: the model's logits are not finite; its weights or its adapter hold values that are not finite \

@@ -82,5 +82,5 @@ pub use site::{Module, Site};
 pub use source::{DEFAULT_REVISION, HubOptions, ModelFiles, ModelSource};
 pub use training::{
     BatchShape, Checkpointing, SiteGradients, SiteShape, TrainingBatch, TrainingCost,
-    TrainingLlama, TrainingMemory, TrainingOptions, TrainingSite,
+    TrainingLlama, TrainingMemory, TrainingModel, TrainingOptions, TrainingSite,
 };

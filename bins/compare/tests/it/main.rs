@@ -8,7 +8,9 @@ use predicates::prelude::PredicateBooleanExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+mod controls;
 mod elsewhere;
+mod several;
 
 struct Case(TempDir);
 
@@ -49,33 +51,6 @@ fn json_of(command: &mut Command) -> Value {
         String::from_utf8_lossy(&output.stderr)
     );
     serde_json::from_slice(&output.stdout).expect("one JSON object")
-}
-
-#[test]
-fn rows_that_training_had_seen_are_set_apart() {
-    let case = Case::new();
-    let rows = |name: &str, says: &str| {
-        let rows: Vec<Value> = (0..10)
-            .map(|i| {
-                let leak = if i < 4 { "near" } else { "" };
-                // The second system is right where training had seen the row, and only there.
-                let prediction = if i < 4 { says } else { "no idea" };
-                json!({"instruction": format!("q{i}"), "gold": "a red house", "prediction": prediction, "leak": leak})
-            })
-            .collect();
-        case.file(name, &rows)
-    };
-    let (a, b) = (rows("a", "no idea"), rows("b", "a red house"));
-    let found = json_of(compare().args([&a, &b]));
-    assert_eq!((&found["n"], &found["clean"]["n"]), (&json!(10), &json!(6)));
-    assert_eq!(found["metrics"]["em"]["delta"], json!(0.4));
-    assert_eq!(found["clean"]["metrics"]["em"]["delta"], json!(0.0));
-    let text = compare().args([&a, &b]).output().expect("runs").stdout;
-    let text = String::from_utf8_lossy(&text);
-    assert!(
-        text.contains("Training had seen 4 of the 10 rows"),
-        "{text}"
-    );
 }
 
 #[test]
@@ -183,24 +158,6 @@ fn wrong_usage_and_bad_files_have_their_exit_codes() {
 }
 
 #[test]
-fn more_files_are_each_compared_with_the_first() {
-    let case = Case::new();
-    let (a, b, c) = (
-        case.answers("a", 9, 1),
-        case.answers("b", 9, 3),
-        case.answers("c", 9, 9),
-    );
-    let found = json_of(compare().args([&a, &b, &c]));
-    let deltas: Vec<f64> = found["comparisons"]
-        .as_array()
-        .expect("list")
-        .iter()
-        .map(|one| one["metrics"]["em"]["delta"].as_f64().expect("number"))
-        .collect();
-    assert!((deltas[0] - 2.0 / 9.0).abs() < 1e-12 && (deltas[1] - 8.0 / 9.0).abs() < 1e-12);
-}
-
-#[test]
 fn report_and_json_files_are_written_and_finds_the_training_log_of_a_run() {
     let case = Case::new();
     let tuned = case.0.path().join("tuned");
@@ -254,134 +211,6 @@ fn a_worse_system_fails_a_pipeline_that_asks_for_it() {
 }
 
 #[test]
-fn sameness_is_shown_for_a_margin() {
-    let case = Case::new();
-    let (a, b) = (
-        case.answers("a.jsonl", 900, 450),
-        case.answers("b.jsonl", 900, 451),
-    );
-    let figures = json_of(compare().args([&a, &b]));
-    assert_eq!(figures["verdict"], "no_difference");
-    assert_eq!(
-        figures["says"],
-        "no difference larger than 0.05 in any metric"
-    );
-    let figures = json_of(compare().args([&a, &b]).args(["--margin", "0.001"]));
-    assert_eq!(figures["verdict"], "cannot_tell");
-}
-
-#[test]
-fn rows_about_one_context_count_together() {
-    let case = Case::new();
-    let rows = |prediction: &str| -> Vec<Value> {
-        let row = |i: usize| json!({"instruction": format!("q{i}"), "context": format!("text {}", i / 5), "gold": "yes", "prediction": prediction});
-        (0..20).map(row).collect()
-    };
-    let before = case.file("before.jsonl", &rows("no"));
-    let after = case.file("after.jsonl", &rows("yes"));
-    let figures = json_of(compare().args([&before, &after]));
-    assert_eq!(figures["clusters"], 4);
-    assert_eq!(figures["metrics"]["em"]["p"], 0.125);
-    let alone = json_of(
-        compare()
-            .args([&before, &after])
-            .args(["--cluster-by", "none"]),
-    );
-    assert!(alone.get("clusters").is_none());
-    assert!(alone["metrics"]["em"]["p"].as_f64().expect("a number") < 1e-5);
-}
-
-#[test]
-fn intervals_are_drawn_on_request_only() {
-    let case = Case::new();
-    let (a, b) = (
-        case.answers("a.jsonl", 15, 3),
-        case.answers("b.jsonl", 15, 8),
-    );
-    compare()
-        .args([&a, &b])
-        .args(["--plots", "always"])
-        .assert()
-        .success()
-        .stdout(predicates::str::contains("●"));
-    compare()
-        .args([&a, &b])
-        .assert()
-        .success()
-        .stdout(predicates::str::contains("●").not());
-}
-
-#[test]
-fn a_second_run_gives_the_noise_floor() {
-    let case = Case::new();
-    let (a, b) = (
-        case.answers("a.jsonl", 40, 20),
-        case.answers("b.jsonl", 40, 21),
-    );
-    let again = case.answers("again.jsonl", 40, 24);
-    let run = || {
-        let mut command = compare();
-        command.args([&a, &b]).arg("--repeat").arg(&again);
-        command
-    };
-    let figures = json_of(&mut run());
-    let em = &figures["noise_floor"]["em"];
-    assert_eq!(em["changed"], 0.1);
-    assert_eq!(em["delta"], 0.1);
-    // Four rows of forty changed by 1: 1.96 standard deviations of sqrt(4) / 40.
-    assert!((em["bound"].as_f64().expect("a number") - 1.959_964 * 0.05).abs() < 1e-6);
-    run().assert().success().stdout(predicates::str::contains(
-        "Within what a second run of the first system changes by itself: Exact match",
-    ));
-    let other = case.answers("other.jsonl", 39, 20);
-    compare()
-        .args([&a, &b])
-        .arg("--repeat")
-        .arg(&other)
-        .assert()
-        .code(3);
-}
-
-#[test]
-fn a_gain_from_length_alone_is_told() {
-    let case = Case::new();
-    let rows = |extra: fn(usize) -> usize| -> Vec<Value> {
-        (0..30)
-            .map(|i| json!({"instruction": format!("q{i}"), "gold": "one two three four", "prediction": format!("one two{}", " pad".repeat(extra(i)))}))
-            .collect()
-    };
-    let long = case.file("long.jsonl", &rows(|i| 5 + i % 4));
-    let cut = case.file("cut.jsonl", &rows(|i| i % 3));
-    let figures = json_of(compare().args([&long, &cut]));
-    let control = &figures["length_control"]["f1"];
-    assert!(
-        control["pearson"].as_f64().expect("a number") < -0.5,
-        "{control}"
-    );
-    assert!(control["matched_delta"].as_f64() < figures["metrics"]["f1"]["delta"].as_f64());
-    let text = |of: &Value| of["notes"].to_string();
-    assert!(text(&figures).contains("where answers are as long as before"));
-    // Where a third of the answers kept their length, and with it their words, nothing else is left to explain.
-    let padded = |name: &str, extra: fn(usize) -> usize| {
-        let row = |i: usize| {
-            let words = if i.is_multiple_of(2) {
-                "one two"
-            } else {
-                "one two three"
-            };
-            let prediction = format!("{words}{}", " pad".repeat(extra(i)));
-            json!({"instruction": format!("q{i}"), "gold": "one two three four", "prediction": prediction})
-        };
-        case.file(name, &(0..60).map(row).collect::<Vec<_>>())
-    };
-    let before = padded("before", |i| [4, 6, 5][i % 3]);
-    let after = padded("after", |i| [4, 3, i % 2][i % 3]);
-    let figures = json_of(compare().args([&before, &after]));
-    assert_eq!(figures["metrics"]["f1"]["verdict"], json!("better"));
-    assert!(text(&figures).contains("one of length alone"), "{figures}");
-}
-
-#[test]
 fn markdown_for_a_pull_request() {
     let case = Case::new();
     let (a, b) = (
@@ -403,75 +232,6 @@ fn markdown_for_a_pull_request() {
         "{text}"
     );
     assert!(text.contains("| 0.0625 |"), "{text}");
-}
-
-#[test]
-fn candidates_are_adjusted_together() {
-    let case = Case::new();
-    let (a, b, c) = (
-        case.answers("a", 15, 3),
-        case.answers("b", 15, 9),
-        case.answers("c", 15, 4),
-    );
-    let both = json_of(compare().args([&a, &b, &c]));
-    let alone = json_of(compare().args([&a, &b]));
-    let em = &both["comparisons"][0]["metrics"]["em"];
-    assert_eq!(em["p"], alone["metrics"]["em"]["p"]);
-    let adjusted = |of: &Value| of["p_holm"].as_f64().expect("number");
-    assert!(adjusted(em) > adjusted(&alone["metrics"]["em"]));
-    assert_eq!(both["comparisons"][1]["candidates"], json!(2));
-    assert!(alone.get("candidates").is_none());
-    let text = compare().args([&a, &b, &c]).output().expect("runs").stdout;
-    assert!(String::from_utf8_lossy(&text).contains("One of 2 candidates"));
-}
-
-#[test]
-fn candidates_are_compared_on_the_rows_that_all_have() {
-    let case = Case::new();
-    let (a, b) = (case.answers("a", 15, 3), case.answers("b", 12, 9));
-    let c = case.answers("c", 14, 4);
-    compare().args([&a, &b, &c]).assert().code(3);
-    let found = json_of(compare().args([&a, &b, &c]).arg("--intersect"));
-    for comparison in found["comparisons"].as_array().expect("list") {
-        assert_eq!(comparison["n"], json!(12));
-    }
-}
-
-#[test]
-fn seeds_are_averaged() {
-    let case = Case::new();
-    let files = [
-        case.answers("a", 15, 3),
-        case.answers("s0", 15, 6),
-        case.answers("s1", 15, 9),
-    ];
-    let found = json_of(compare().args(&files).arg("--seeds"));
-    let em = &found["metrics"]["em"];
-    assert!((em["after"].as_f64().expect("number") - 0.5).abs() < 1e-12);
-    assert_eq!(
-        (&em["wins"], &em["losses"]),
-        (&json!(6), &json!(0)),
-        "a row that any seed gains is a gain"
-    );
-    let means = found["seeds"]["em"]["means"].as_array().expect("list");
-    assert_eq!(means.len(), 2);
-    assert!((found["seeds"]["em"]["mean"].as_f64().expect("number") - 0.3).abs() < 1e-12);
-    let text = compare()
-        .args(&files)
-        .arg("--seeds")
-        .output()
-        .expect("runs")
-        .stdout;
-    let text = String::from_utf8_lossy(&text);
-    assert!(
-        text.contains("average of 2 runs") && text.contains("Change by seed"),
-        "{text}"
-    );
-    compare()
-        .args(&files)
-        .args(["--seeds", "--html", "report.html"])
-        .assert()
-        .code(2);
 }
 
 #[test]

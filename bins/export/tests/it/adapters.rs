@@ -355,3 +355,55 @@ fn factors_that_leave_f32_are_refused() {
         assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0, "{words:?}");
     }
 }
+
+#[test]
+fn an_adapter_that_diverged_leaves_in_no_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = fixture("tiny-model");
+    let sound = Adapter::load(fixture("goldens/lora_variants/dora")).unwrap();
+    let (broken, _) = sound.pairs().last().unwrap();
+    for (value, factor) in [
+        (f32::NAN, "lora_B"),
+        (f32::INFINITY, "lora_magnitude_vector"),
+    ] {
+        let spoilt = |tensor: &Tensor| {
+            let mut values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            *values.last_mut().unwrap() = value;
+            Tensor::from_vec(values, tensor.dims(), tensor.device()).unwrap()
+        };
+        let pairs = sound.pairs().map(|(site, pair)| {
+            let mut pair = pair.clone();
+            match factor {
+                "lora_B" if site == broken => pair.b = spoilt(&pair.b),
+                _ if site == broken => pair.magnitude = pair.magnitude.as_ref().map(spoilt),
+                _ => {}
+            }
+            (site, pair)
+        });
+        let adapter = dir.path().join(factor);
+        let wild = Adapter::new(sound.config().clone(), pairs.collect()).unwrap();
+        wild.save(&adapter).unwrap();
+        let out = dir.path().join("out");
+        let adapter = adapter.display().to_string();
+        let words = [
+            "--model_name",
+            &model,
+            "--adapter_dir",
+            &adapter,
+            "--format",
+        ];
+        for format in ["peft", "safetensors"] {
+            let error = write(&out, &[&words[..], &[format]].concat()).unwrap_err();
+            assert_eq!(error.exit().code(), 3, "{format}: {error}");
+            let text = error.to_string();
+            assert!(text.contains("no finite number"), "{format}: {text}");
+            if format == "peft" {
+                assert!(
+                    text.contains(&broken.path()) && text.contains(factor),
+                    "{text}"
+                );
+            }
+            assert!(!out.exists() || std::fs::read_dir(&out).unwrap().count() == 0);
+        }
+    }
+}

@@ -133,7 +133,7 @@ fn bad_input_is_told_before_anything_is_written() {
             "none.csv",
         ),
         (
-            |args| args.model_name = Some("./none".into()),
+            |args| args.model.model_name = Some("./none".into()),
             Exit::BadData,
             "./none",
         ),
@@ -143,7 +143,7 @@ fn bad_input_is_told_before_anything_is_written() {
             "adapter_config.json",
         ),
         (
-            |args| args.base_model = Some("owner/name".into()),
+            |args| args.model.base_model = Some("owner/name".into()),
             Exit::Usage,
             "two models",
         ),

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use chat_prompt::Message;
-use loader::{Adapter, ModelSpec, Opened};
+use loader::{Adapter, InferenceArgs, ModelSpec, Opened};
 use serde_json::json;
-use smollm_model::{GenerationConfig, PackedOptions, generate};
+use smollm_model::{GenerationConfig, generate};
 
 use crate::answers::ask;
 use crate::client::{Events, chat, get, raw, written};
@@ -122,7 +122,7 @@ const LENGTH: usize = 100;
 
 /// What the packed model answers, with or without its adapter.
 fn packed(opened: &[&Opened], adapter: Option<usize>) -> String {
-    let mut model = loader::pack(opened, PackedOptions::default()).unwrap();
+    let mut model = loader::pack(opened, &InferenceArgs::default()).unwrap();
     let prompter = opened[0].prompter();
     let prompt = prompter
         .encode_chat(&[Message::user("Name a bird.")], true)

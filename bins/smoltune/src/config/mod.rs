@@ -17,4 +17,4 @@ pub(crate) use nearest::nearest;
 pub(crate) use overrides::{Entry, Overrides, Recipe, typed};
 pub(crate) use schema::{Section, text};
 pub(crate) use sections::{Config, sections};
-pub(crate) use settings::{load, resolve};
+pub(crate) use settings::{asked, load, resolve};

@@ -149,6 +149,8 @@ section! {
         dtype: String = String::new();
         /// Quantise the weights at load, in the place of `dtype`; empty for no
         quantize: String = String::new();
+        /// What computes: `cpu`, `cuda` (an NVIDIA GPU; `cuda:1` is the second), or `auto`, a GPU where the build knows GPUs and one can do it
+        device: String = "auto".into();
         /// How keys and values are kept; empty for f32 with f32 weights, else bf16
         kv_dtype: String = String::new();
         /// Rows answered together; changes the speed, not the answers
@@ -179,7 +181,7 @@ section! {
         warmup_steps: Option<usize> = None;
         /// Steps at the end in which `warmup_stable_decay` falls; a tenth of all if not set
         decay_steps: Option<usize> = None;
-        /// LoRA+: the matrices B learn with so many times the rate of the matrices A
+        /// LoRA+: the matrices B, and DoRA's magnitudes, learn with so many times the rate of the matrices A
         loraplus_lr_ratio: Option<f64> = None;
         /// LoRA+: peak of the learning rate of an adapter of `embed_tokens`; 1e-6 if not set
         loraplus_lr_embedding: Option<f64> = None;
@@ -247,6 +249,8 @@ section! {
         seed: u64 = 42;
         /// What computes loss and gradients: weights packed for this CPU, or candle's autograd (slower, the reference)
         engine: String = "packed".into();
+        /// Where loss and gradients are computed: `cpu`, `cuda` (an NVIDIA GPU; `cuda:1` is the second), or `auto`, a GPU where the build knows GPUs and one can do it
+        device: String = "auto".into();
         /// What is kept for the backward pass; `block` takes less memory and more time, `auto` takes it where the memory is short
         checkpointing: String = "none".into();
         /// Train beside quantised weights: `stored`, the blocks of a quantised GGUF file, or `q8_0`; empty for no
@@ -273,7 +277,7 @@ section! {
         on_nan: String = "error".into();
         /// With `skip`, one more than so many steps in a row end the run
         max_skipped_steps: usize = 5;
-        /// Memory that training may use, such as `6GB`; empty for what is available
+        /// Memory that training may use (on a GPU: of its own), such as `6GB`; empty for what is available
         memory_limit: String = String::new();
         /// Who else is told of steps and evaluations
         report_to: String = "none".into();

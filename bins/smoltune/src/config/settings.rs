@@ -12,6 +12,7 @@ use super::overrides::{Entry, typed};
 use super::schema::{Section, text};
 use super::sections::sections;
 use super::{Config, Overrides, presets};
+use crate::run::start;
 
 /// Reads `file` (none: `base` alone), then applies the flags; `more` are those of one command.
 ///
@@ -39,7 +40,45 @@ pub(crate) fn resolve(
     flags: &Overrides,
     more: Vec<Entry>,
 ) -> Result<Config, StageError> {
-    let mut table = Table::try_from(base).or_failed()?;
+    let table = layers(
+        Table::try_from(base).or_failed()?,
+        preset,
+        written,
+        flags,
+        more,
+    )?;
+    let mut config: Config = table
+        .try_into()
+        .map_err(|e: toml::de::Error| StageError::usage(e.to_string().trim_end().to_owned()))?;
+    check(&config)?;
+    start::take_over_system(&mut config)?;
+    crate::run::check(&config)?;
+    Ok(config)
+}
+
+/// What a preset and the flags say of a key of text, if they say anything: the defaults are not asked.
+///
+/// # Errors
+/// As [`resolve`].
+pub(crate) fn asked(
+    preset: &str,
+    flags: &Overrides,
+    section: &str,
+    key: &str,
+) -> Result<Option<String>, StageError> {
+    let table = layers(Table::new(), Some(preset), Table::new(), flags, Vec::new())?;
+    let value = table.get(section).and_then(|section| section.get(key));
+    Ok(value.and_then(Value::as_str).map(str::to_owned))
+}
+
+/// A table with the preset, what is written and the flags laid over it, in this order.
+fn layers(
+    mut table: Table,
+    preset: Option<&str>,
+    written: Table,
+    flags: &Overrides,
+    more: Vec<Entry>,
+) -> Result<Table, StageError> {
     let of_file = written.get("preset").and_then(Value::as_str);
     let preset = preset.or(of_file).unwrap_or_default().to_owned();
     if !preset.is_empty() {
@@ -51,12 +90,7 @@ pub(crate) fn resolve(
     for (key, value) in more.into_iter().chain(flags.entries()?) {
         set(&mut table, &key, value)?;
     }
-    let config: Config = table
-        .try_into()
-        .map_err(|e: toml::de::Error| StageError::usage(e.to_string().trim_end().to_owned()))?;
-    check(&config)?;
-    crate::run::check(&config)?;
-    Ok(config)
+    Ok(table)
 }
 
 /// What is written in a file, once its keys and their types are known to be right.
@@ -278,6 +312,7 @@ mod tests {
             ("train=1", "train is a section"),
             ("train.lora_r=0", "train.lora_r"),
             ("train.batching=bucketted", "train.batching"),
+            ("train.device=gpu", "train.device"),
             ("train.lr_schedule=cosin", "train.lr_schedule"),
             ("train.target_modules=(", "train.target_modules"),
             ("train.rank_pattern=q_proj", "train.rank_pattern"),

@@ -14,11 +14,11 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// The user chose.
-    pub(super) fn asked_for(value: &str) -> Self {
+    /// The user chose, by a flag or by a preset: `what` says by which.
+    pub(super) fn asked_for(value: &str, what: &str) -> Self {
         Self {
             value: value.into(),
-            what: "as you asked".into(),
+            what: what.into(),
             instead_of: Vec::new(),
         }
     }

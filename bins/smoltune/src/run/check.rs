@@ -1,6 +1,8 @@
 //! Every command line of a run is read before its first step: a wrong word is told now, not hours
 //! later by the step that meets it.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
 use stage::StageError;
@@ -13,14 +15,31 @@ use crate::{Cli, Command};
 /// Reads the command line of every step, as the step would.
 ///
 /// # Errors
-/// Exit code 2, with the key that made the wrong flag.
+/// Exit code 2, with the key that made the wrong flag, or the file that a step would lose before it is read.
 pub(crate) fn check(config: &Config) -> Result<(), StageError> {
     plan::steps(config)
         .iter()
         .try_for_each(|step| check_step(config, step))
 }
 
+/// A step begins with removing what it will write: a run over the adapter that it starts from would destroy it.
+fn check_files(config: &Config, step: &Step) -> Result<(), StageError> {
+    let real = |path: &PathBuf| path.canonicalize().ok();
+    let written: Vec<PathBuf> = step.outputs.iter().filter_map(real).collect();
+    let mut read = step.inputs.iter();
+    let lost = read.find(|path| real(path).is_some_and(|path| written.contains(&path)));
+    lost.map_or(Ok(()), |path| {
+        Err(StageError::usage(format!(
+            "the step {} reads {} and would write over it; take another run folder (--out, now {})",
+            step.name,
+            path.display(),
+            config.out.display()
+        )))
+    })
+}
+
 fn check_step(config: &Config, step: &Step) -> Result<(), StageError> {
+    check_files(config, step)?;
     let words = std::iter::once("smoltune").chain(step.command.iter().map(String::as_str));
     let error = match Cli::try_parse_from(words) {
         Ok(Cli {

@@ -17,6 +17,7 @@ use crate::{run_command, say};
 
 mod check;
 pub(crate) mod plan;
+pub(crate) mod start;
 mod step;
 pub(crate) mod table;
 
@@ -64,6 +65,9 @@ pub(crate) fn all_steps(config: &Config, json: bool) -> Result<(), StageError> {
     stage::interrupt::install();
     let text = toml::to_string(config).or_failed()?;
     stage::write_text(&folder.join("smoltune.toml"), &text)?;
+    for old in plan::left_out(config).iter().filter(|path| path.exists()) {
+        remove(old)?;
+    }
     let mut timings = serde_json::Map::new();
     let steps = plan::steps(config);
     for (number, step) in steps.iter().enumerate() {
@@ -117,6 +121,12 @@ fn finish(
     emit(&table::render(&comparison))?;
     say(&table::timing(timings, seconds));
     emit(&format!("report: {}", report.display()))
+}
+
+/// Removes a file of an earlier run.
+fn remove(old: &Path) -> Result<(), StageError> {
+    fs::remove_file(old)
+        .map_err(|e| StageError::failed(format!("cannot remove old {}: {e}", old.display())))
 }
 
 pub(crate) fn read_json(path: &Path) -> Result<Value, StageError> {

@@ -9,6 +9,7 @@ use toml::Table;
 
 use crate::config::{Config, Section, sections};
 use crate::run::Step;
+use crate::run::start::{self, OF_THE_ADAPTER};
 
 /// Prepare, answer, train, answer again, score both, look elsewhere if that is wanted, compare.
 pub(super) fn steps(config: &Config) -> Vec<Step> {
@@ -41,6 +42,13 @@ pub(super) fn steps(config: &Config) -> Vec<Step> {
     let (after, out) = (std::slice::from_ref(&after), at("comparison.json"));
     steps.push(compare(config, &before, after, &out, Some(&report)));
     steps
+}
+
+/// Files in the run folder of a step that is left out: what an earlier run measured is not this one's.
+pub(super) fn left_out(config: &Config) -> Vec<PathBuf> {
+    let guard = ["guard.json", "guard.json.manifest.json", "steps/guard.json"];
+    let files = guard.into_iter().filter(|_| !config.guard.enabled);
+    files.map(|name| config.out.join(name)).collect()
 }
 
 /// Reads the rows and splits them, into `data` below the run folder.
@@ -102,9 +110,7 @@ pub(crate) fn answer(
     let base = &config.model.name;
     let command = match adapter {
         None => Line::new("generate").flag("--model-name", base),
-        Some(folder) => Line::new("generate")
-            .flag("--model-name", shown(folder))
-            .flag("--base-model", base),
+        Some(folder) => Line::new("generate").adapter(config, folder),
     };
     let mut command = command
         .flag("--test-csv", shown(rows))
@@ -126,21 +132,6 @@ pub(crate) fn answer(
     }
 }
 
-/// Keys of `[train]` that a given adapter decides.
-const OF_THE_ADAPTER: [&str; 11] = [
-    "lora_r",
-    "lora_alpha",
-    "target_modules",
-    "exclude_modules",
-    "layers_to_transform",
-    "rank_pattern",
-    "alpha_pattern",
-    "rslora",
-    "use_dora",
-    "init_lora_weights",
-    "bias",
-];
-
 /// Trains on the run folder's rows, into `out`.
 pub(crate) fn train(name: &str, config: &Config, out: &Path) -> Step {
     let how = &config.train;
@@ -158,9 +149,11 @@ pub(crate) fn train(name: &str, config: &Config, out: &Path) -> Step {
         command = command.word("--no-eval");
     }
     let mut without = Vec::new();
+    if start::from_adapter(config) {
+        without.extend(OF_THE_ADAPTER);
+    }
     if !how.init_adapter.is_empty() {
         inputs.extend(model_files(&how.init_adapter));
-        without.extend(OF_THE_ADAPTER);
     }
     let command = command
         .keys("train", config, &without)
@@ -202,13 +195,12 @@ pub(crate) fn evaluate(name: &str, config: &Config, answers: &Path, scores: &Pat
 /// What the adapter has moved on other texts, into `out`; weights are kept as they are for answers.
 fn guard(config: &Config, adapter: &Path, out: &Path) -> Step {
     let how = &config.generate;
-    let words = ["dtype", "quantize", "kv_dtype", "threads"];
+    let words = ["dtype", "quantize", "kv_dtype", "threads", "device"];
     let other: Vec<&str> = section_keys("generate")
         .filter(|key| !words.contains(key))
         .collect();
     let mut command = Line::new("guard")
-        .flag("--model-name", shown(adapter))
-        .flag("--base-model", &config.model.name)
+        .adapter(config, adapter)
         .keys("guard", config, &[])
         .keys("generate", config, &other)
         .flag("--out-file", shown(out));
@@ -299,6 +291,16 @@ impl Line {
             self.0.extend(Section::words(section, values, without));
         }
         self
+    }
+
+    /// An adapter that the run has trained, and its base. Of a run that started from an adapter, it names its base itself.
+    fn adapter(self, config: &Config, folder: &Path) -> Self {
+        let line = self.flag("--model-name", shown(folder));
+        if start::is_adapter(config) {
+            line
+        } else {
+            line.flag("--base-model", &config.model.name)
+        }
     }
 
     fn flag(self, name: &str, value: impl Display) -> Self {

@@ -1,7 +1,6 @@
 //! One step of a run: a stage's command line, what it reads, what it writes, and a record that
 //! says whether it has been done already.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -90,12 +89,8 @@ impl Step {
     }
 
     fn clear(&self) -> Result<(), StageError> {
-        for output in self.outputs.iter().filter(|path| path.exists()) {
-            fs::remove_file(output).map_err(|e| {
-                StageError::failed(format!("cannot remove old {}: {e}", output.display()))
-            })?;
-        }
-        Ok(())
+        let mut old = self.outputs.iter().filter(|path| path.exists());
+        old.try_for_each(|path| super::remove(path))
     }
 }
 
@@ -120,6 +115,8 @@ pub(crate) fn shown(command: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn step(folder: &Path, extra: &str) -> Step {

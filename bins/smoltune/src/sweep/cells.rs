@@ -8,6 +8,7 @@ use toml::Value;
 
 use super::Metric;
 use crate::config::{self, Config, Entry, Overrides, text};
+use crate::run::start;
 
 /// How much of a cell's name its folder has.
 const LONGEST: usize = 80;
@@ -68,6 +69,12 @@ impl Sweep {
                 return wrong(format!(
                     "sweep.grid.{key} decides which tokens of the validation rows count, so losses cannot be compared; \
                      rank by answers (sweep.metric = \"f1\")"
+                ));
+            }
+            if start::from_adapter(&config) && start::OF_THE_ADAPTER.contains(&key.as_str()) {
+                return wrong(format!(
+                    "sweep.grid.{key} is decided by the adapter that training starts from; sweep other keys, or start from \
+                     a model"
                 ));
             }
             if values.is_empty() {

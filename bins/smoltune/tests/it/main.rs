@@ -98,6 +98,23 @@ impl Bench {
         to
     }
 
+    /// Files below a folder whose names have `part` in them.
+    fn files_named(&self, folder: &str, part: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.path(folder)];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.file_name().unwrap().to_str().unwrap().contains(part) {
+                    found.push(path);
+                }
+            }
+        }
+        found
+    }
+
     fn lines(&self, name: &str) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path(name)).unwrap();
         text.lines()

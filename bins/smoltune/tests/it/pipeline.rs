@@ -1,5 +1,7 @@
 //! `run` and `quickstart`: the whole pipeline, its memory, its outcome.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use crate::Bench;
@@ -103,8 +105,85 @@ fn what_was_moved_elsewhere_stands_beside_the_gain_unless_it_is_left_out() {
     assert_eq!(stderr.matches(", skipped").count(), 6, "{stderr}");
     let page = std::fs::read_to_string(bench.path("done/report.html")).unwrap();
     assert!(!page.contains("Elsewhere"));
+    let left = bench.files_named("done", "guard");
+    assert_eq!(
+        left,
+        Vec::<PathBuf>::new(),
+        "nothing to take for this run's"
+    );
     let without = bench.json(&format!("{LINE} --set guard.enabled=false"));
     assert!(without["comparison"].get("elsewhere").is_none());
+    // Measured again when it is wanted again.
+    let stderr = bench.run(LINE).success();
+    let stderr = String::from_utf8_lossy(&stderr.get_output().stderr).into_owned();
+    assert_eq!(stderr.matches(", skipped").count(), 6, "{stderr}");
+    assert!(bench.path("done/guard.json").is_file());
+}
+
+#[test]
+fn a_run_goes_on_from_an_adapter_beside_the_adapters_own_base() {
+    let bench = Bench::new();
+    bench.write("smoltune.toml", CONFIG);
+    bench
+        .run(&format!("{LINE} --system Be-brief. --lr 5e-2"))
+        .success();
+    let weights = |folder: &str| {
+        let path = bench.path(folder).join("adapter/adapter_model.safetensors");
+        std::fs::read(path).unwrap()
+    };
+    let first = weights("done");
+    let on = "run --config smoltune.toml --model done/adapter --source {fixtures}/dolly-mini.jsonl";
+    let outcome = bench.json(&format!("{on} --out next --lr 5e-3 --set train.lora_r=16"));
+    assert_eq!(outcome["comparison"]["n"], 6);
+
+    // Before is the adapter as it is, under its own system prompt; after is another one with its shape and its base.
+    let answers = |file: &str| {
+        let lines = bench.lines(file).into_iter();
+        let answer = |line: Value| line["prediction"].as_str().unwrap().to_owned();
+        lines.map(answer).collect::<Vec<_>>()
+    };
+    let tuned = answers("done/tuned/predictions.jsonl");
+    assert_eq!(answers("next/baseline/predictions.jsonl"), tuned);
+    assert_ne!(answers("done/baseline/predictions.jsonl"), tuned);
+    assert_eq!(weights("done"), first);
+    assert_ne!(weights("next"), first);
+    assert_eq!(weights("next").len(), first.len(), "rank 4, as it was");
+    let read = |file: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(bench.path(file)).unwrap()).unwrap()
+    };
+    let base = |folder: &str| {
+        let config = read(&format!("{folder}/adapter/adapter_config.json"));
+        config["base_model_name_or_path"].clone()
+    };
+    assert_eq!(base("next"), base("done"));
+    assert_eq!(
+        read("next/adapter/manifest.json")["arguments"]["system"],
+        "Be-brief."
+    );
+    let guard = read("next/guard.json");
+    assert!(guard["adapter"].as_str().unwrap().ends_with("next/adapter"));
+
+    // And again: nothing to do.
+    let again = bench.run(&format!("{on} --out next --lr 5e-3 --set train.lora_r=16"));
+    assert_eq!(skipped(&again.success().get_output().stderr), 8);
+
+    let message = bench.fails(&format!("{on} --out other --system Be-kind."), 2);
+    assert!(message.contains("model.system"), "{message}");
+    assert!(
+        !bench.path("other").exists(),
+        "refused before anything is run"
+    );
+    for over in [
+        on.to_owned(),
+        format!("{LINE} --set train.init_adapter=done/adapter"),
+    ] {
+        let message = bench.fails(&format!("{over} --out done"), 2);
+        assert!(
+            message.contains("--out") && message.contains("adapter_"),
+            "{message}"
+        );
+        assert_eq!(weights("done"), first);
+    }
 }
 
 #[test]
@@ -156,6 +235,52 @@ fn quickstart_offline_needs_nothing_and_says_what_it_took() {
     assert!(bench.path("runs/quickstart/report.html").is_file());
     let choices = std::fs::read_to_string(bench.path("runs/quickstart/quickstart.json")).unwrap();
     assert!(choices.contains("instead_of"), "{choices}");
+}
+
+#[test]
+fn quickstart_chooses_only_what_neither_flags_nor_the_preset_say() {
+    let bench = Bench::new();
+    let small = "--test 4 --train 8 --max-new-tokens 4 --no-guard";
+    // The hub is out of reach, which is told of the preset's rows and not made up for with others.
+    let message = bench.fails(
+        &format!("quickstart --model {{fixtures}}/tiny-model --preset original {small}"),
+        1,
+    );
+    let told = "rows: as the preset original says (argilla/databricks-dolly-15k-curated-en)";
+    assert!(message.contains(told), "{message}");
+    // A flag beats the preset, whichever way it is spelt; and --offline is one.
+    let rows = "{fixtures}/dolly-mini.csv";
+    for (flags, told) in [
+        (
+            format!("--preset original --source {rows} --offline"),
+            "rows: as you asked",
+        ),
+        (
+            format!("--preset original --offline --set data.source={rows}"),
+            "rows: as you asked",
+        ),
+        (
+            "--preset original --offline".into(),
+            "rows: 248 Dolly-like rows inside this program",
+        ),
+    ] {
+        let line = format!("quickstart --set model.name={{fixtures}}/tiny-model {flags} {small}");
+        let done = bench.run(&line).success();
+        let stderr = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(stderr.contains(told), "{flags}: {stderr}");
+        assert!(stderr.contains("model: as you asked"), "{flags}: {stderr}");
+        let used = std::fs::read_to_string(bench.path("runs/quickstart/smoltune.toml")).unwrap();
+        let source = if flags.contains("dolly-mini.csv") {
+            "dolly-mini.csv\""
+        } else {
+            "dolly-mini.jsonl\""
+        };
+        assert!(used.contains(source), "{used}");
+        assert!(
+            used.contains("lora_alpha = 32.0"),
+            "the preset's others count: {used}"
+        );
+    }
 }
 
 #[test]

@@ -74,6 +74,12 @@ fn a_dry_run_lists_and_touches_nothing() {
     assert!(!bench.path("out").exists());
     assert!(bench.fails("sweep --lr 1e-4 --val 0", 2).contains("--val"));
     assert!(bench.fails("sweep --val 3", 2).contains("--lr"));
+    let from = "--set train.init_adapter={fixtures}/goldens/lora_step --lora-r 4,8";
+    let message = bench.fails(&format!("{LINE} {from}"), 2);
+    assert!(
+        message.contains("sweep.grid.lora_r is decided by the adapter"),
+        "{message}"
+    );
     assert!(
         bench
             .fails(&format!("{LINE} --grid lora_rank=1,2"), 2)

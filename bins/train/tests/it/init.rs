@@ -286,7 +286,7 @@ fn the_plan_says_what_is_decomposed_and_dropout_is_warned_of() {
     for words in [
         "8 weights to decompose",
         "--lora-dropout 0",
-        "pissa: done in",
+        "pissa, weights decomposed: 8 in",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }

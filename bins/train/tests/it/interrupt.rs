@@ -1,9 +1,43 @@
 //! Ctrl-C in the middle.
 
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{fixture, folder, log, manifest};
+use crate::support::{child, fixture, folder, log, manifest, weights};
+
+#[test]
+fn ctrl_c_is_heard_between_two_decompositions_and_leaves_no_adapter() {
+    let (_dir, out) = folder();
+    // So many steps that a weight takes a second or more and the eight of them several.
+    let mut command = child(&out, "2");
+    command.args(["--init-lora-weights", "pissa_niter_30000", "--lora-r", "4"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    let begun = told.any(|line| line.unwrap().contains("decomposing 8 weights"));
+    assert!(begun);
+    let pid = child.id().to_string();
+    Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    let rest: Vec<String> = told.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    let rest = rest.join("\n");
+    assert!(rest.contains("the same command begins again"), "{rest}");
+    assert!(!rest.contains("weights decomposed: 8"), "{rest}");
+    assert_eq!(manifest(&out)["facts"]["complete"], false);
+    for name in [lora::CONFIG_FILE, lora::WEIGHTS_FILE, "train_log.jsonl"] {
+        assert!(!out.join(name).exists(), "{name}");
+    }
+    // The folder is no hindrance.
+    let again = |out: &Path| {
+        let mut command = crate::support::train(out, "2");
+        command.args(["--init-lora-weights", "pissa"]);
+        command.assert().success();
+        weights(out)
+    };
+    let (_dir, other) = folder();
+    assert_eq!(again(&out), again(&other));
+}
 
 #[test]
 fn ctrl_c_keeps_what_was_learnt_and_marks_it_incomplete() {

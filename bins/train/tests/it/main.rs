@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod bad_input;
+mod device;
 mod generation;
 mod init;
 mod interrupt;

@@ -41,6 +41,25 @@ fn a_quantised_file_stays_small_in_f32_and_where_it_is_asked_for() {
 }
 
 #[test]
+fn only_the_weights_that_an_adapter_starts_with_a_part_of_are_planned_as_floats() {
+    let blocks = "tiny-model-q8_0.gguf";
+    let pissa = |modules| ["--init-lora-weights", "pissa", "--target-modules", modules];
+    let stored = planned(blocks, &[]);
+    let floats = planned("tiny-model", &pissa("all-linear"));
+    let one = planned(blocks, &pissa("o_proj"));
+    let attention = planned(blocks, &pissa("q_proj,k_proj,v_proj,o_proj"));
+    let all = planned(blocks, &pissa("all-linear"));
+    // The embedding, which is the head, stays what it is.
+    assert!(
+        stored < one && one < attention && attention < all && all < floats,
+        "{stored} {one} {attention} {all} {floats}"
+    );
+    // Two layers of o, 96 by 96, in panels of 16 rows: from three blocks of 34 bytes a row, to whole cache lines, to floats.
+    let panel = |bytes: usize| (12 * bytes.next_multiple_of(64)) as u64;
+    assert_eq!(one - stored, panel(16 * 96 * 4) - panel(16 * 3 * 34));
+}
+
+#[test]
 fn quantising_at_load_trains_as_the_quantised_file_does() {
     let adapter = |model: &str, extra: &[&str]| {
         let (_dir, out) = folder();

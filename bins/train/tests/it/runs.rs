@@ -172,6 +172,11 @@ fn an_adapter_folder_as_the_model_is_gone_on_from() {
         .args(["--warmup-ratio", "0"])
         .assert()
         .success();
+    // The revision that it was trained beside is that of the base that it names.
+    let mut pinned = Adapter::load(&first).unwrap();
+    let base = pinned.config().base_model_name_or_path.clone();
+    pinned.set_base_model(base, Some("pinned".into()));
+    pinned.save(&first).unwrap();
     let (_dir, second) = folder();
     let mut command = assert_cmd::Command::cargo_bin("train").unwrap();
     command.current_dir(second.parent().unwrap());
@@ -186,6 +191,8 @@ fn an_adapter_folder_as_the_model_is_gone_on_from() {
         .args(["--max-steps", "1"]);
     command.assert().success();
     assert_eq!(weights(&first), weights(&second));
+    let revision = Adapter::load(&second).unwrap().config().revision.clone();
+    assert_eq!(revision.as_deref(), Some("pinned"));
 }
 
 #[test]

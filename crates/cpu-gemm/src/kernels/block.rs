@@ -5,12 +5,14 @@
     reason = "bodies must be compiled with their caller's instruction set"
 )]
 
-use crate::format::{BLOCK, Format, LANES};
+use crate::format::{BLOCK, Format, LANES, Layout, Scales};
 
 /// A block of 32 inputs × 16 outputs, levels still unsigned.
 pub(crate) struct Block {
-    /// Of each output.
-    pub(crate) scales: [f32; LANES],
+    /// Of each output, for either half of the inputs.
+    pub(crate) scales: [[f32; LANES]; 2],
+    /// Whether the halves' scales differ.
+    pub(crate) halves: bool,
     /// Of each output; `None` for formats without.
     pub(crate) mins: Option<[f32; LANES]>,
     /// `[quad of inputs][output · 4 + input within the quad]`.
@@ -25,27 +27,17 @@ impl Block {
     pub(crate) fn read(format: Format, panel: &[u8], b: usize) -> Self {
         let layout = format.layout();
         let head = &panel[layout.scales(b)..];
-        let (scales, mins) = match format {
-            Format::Q4_K => (singles(head), Some(singles(&head[64..]))),
-            Format::Q4_1 => (halves(head), Some(halves(&head[32..]))),
-            _ => (halves(head), None),
+        let (scales, mins) = match layout.scales {
+            Scales::Halves => ([halves(head); 2], None),
+            Scales::HalvesAndMins => ([halves(head); 2], Some(halves(&head[32..]))),
+            Scales::SinglesAndMins => ([singles(head); 2], Some(singles(&head[64..]))),
+            Scales::Products => (products(head), None),
         };
-        let bytes = &panel[layout.levels(b)..][..layout.levels];
-        let vectors = bytes.as_chunks::<{ 4 * LANES }>().0;
-        let mut levels = [[0; 4 * LANES]; BLOCK / 4];
-        for (quad, levels) in levels.iter_mut().enumerate() {
-            if format == Format::Q8_0 {
-                *levels = vectors[quad];
-                continue;
-            }
-            for (to, byte) in levels.iter_mut().zip(&vectors[quad % 4]) {
-                *to = byte >> (4 * (quad / 4)) & 15;
-            }
-        }
         Self {
             scales,
+            halves: layout.scales == Scales::Products,
             mins,
-            levels,
+            levels: levels(layout, &panel[layout.levels(b)..][..layout.levels]),
             zero: format.zero_level(),
         }
     }
@@ -56,9 +48,10 @@ impl Block {
     fn weights(&self, i: usize) -> [f32; LANES] {
         let mut weights = [0f32; LANES];
         let words = self.levels[i / 4].as_chunks::<4>().0;
+        let scales = &self.scales[i / (BLOCK / 2)];
         for (o, to) in weights.iter_mut().enumerate() {
             let level = u32::from_le_bytes(words[o]) >> (8 * (i % 4)) & 255;
-            *to = self.scales[o] * (level as i32 - i32::from(self.zero)) as f32;
+            *to = scales[o] * (level as i32 - i32::from(self.zero)) as f32;
         }
         if let Some(mins) = &self.mins {
             for (to, min) in weights.iter_mut().zip(mins) {
@@ -66,6 +59,39 @@ impl Block {
             }
         }
         weights
+    }
+}
+
+/// The levels of a block, a byte each, see [`Layout`].
+#[inline(always)]
+fn levels(layout: Layout, bytes: &[u8]) -> [[u8; 4 * LANES]; BLOCK / 4] {
+    let vectors = bytes.as_chunks::<{ 4 * LANES }>().0;
+    let mut levels = [[0; 4 * LANES]; BLOCK / 4];
+    for (quad, levels) in levels.iter_mut().enumerate() {
+        if layout.bits == 8 {
+            *levels = vectors[quad];
+            continue;
+        }
+        for (to, byte) in levels.iter_mut().zip(&vectors[quad % 4]) {
+            *to = byte >> (4 * (quad / 4)) & 15;
+        }
+        let (vector, shift, mask) = upper(layout, quad);
+        if mask != 0 {
+            for (to, byte) in levels.iter_mut().zip(&vectors[vector]) {
+                *to |= (byte >> shift & mask) << 4;
+            }
+        }
+    }
+    levels
+}
+
+/// Where the bits above four of a quad are: the vector, the lowest bit in its bytes, and a mask as wide as they are.
+#[inline(always)]
+fn upper(layout: Layout, quad: usize) -> (usize, usize, u8) {
+    match layout.bits {
+        5 => (4, quad, 1),
+        6 => (4 + quad / 4, quad % 4 * 2, 3),
+        _ => (0, 0, 0),
     }
 }
 
@@ -77,6 +103,18 @@ fn halves(bytes: &[u8]) -> [f32; LANES] {
         *to = widen_half(u16::from_le_bytes(*half));
     }
     out
+}
+
+/// The scales of either half of a block's inputs: exact in f32.
+#[inline(always)]
+fn products(head: &[u8]) -> [[f32; LANES]; 2] {
+    let mut both = [halves(head); 2];
+    for (scales, factors) in both.iter_mut().zip(head[32..].as_chunks::<LANES>().0) {
+        for (scale, factor) in scales.iter_mut().zip(factors) {
+            *scale *= f32::from(*factor as i8);
+        }
+    }
+    both
 }
 
 /// An f16 as f32: exact, subnormals, infinities and NaNs too.
@@ -179,25 +217,32 @@ fn quantised_row(format: Format, panel: &[u8], b: usize, output: usize, to: &mut
         let at = at + 2 * output;
         widen_half(u16::from_le_bytes([head[at], head[at + 1]]))
     };
-    let (scale, min) = match format {
-        Format::Q4_K => (singles(head)[output], singles(&head[64..])[output]),
-        Format::Q4_1 => (half(0), half(32)),
-        _ => (half(0), 0.0),
+    let (scales, min) = match layout.scales {
+        Scales::Halves => ([half(0); 2], 0.0),
+        Scales::HalvesAndMins => ([half(0); 2], half(32)),
+        Scales::SinglesAndMins => ([singles(head)[output]; 2], singles(&head[64..])[output]),
+        Scales::Products => {
+            let product = |at: usize| half(0) * f32::from(head[at + output] as i8);
+            ([product(32), product(32 + LANES)], 0.0)
+        }
     };
     let zero = i32::from(format.zero_level());
+    let levels = &panel[layout.levels(b)..][..layout.levels];
     for (i, to) in to.iter_mut().enumerate() {
-        let (quad, shift) = match format {
-            Format::Q8_0 => (i / 4, 0),
-            _ => (i / 4 % 4, i / 16 * 4),
-        };
-        let byte = panel[layout.levels(b) + quad * 4 * LANES + output * 4 + i % 4] >> shift;
-        let level = if format == Format::Q8_0 {
-            byte
-        } else {
-            byte & 15
-        };
-        *to = scale * (i32::from(level) - zero) as f32 + min;
+        let level = i32::from(level(layout, levels, output, i));
+        *to = scales[i / (BLOCK / 2)] * (level - zero) as f32 + min;
     }
+}
+
+/// One level of a block.
+fn level(layout: Layout, levels: &[u8], output: usize, i: usize) -> u8 {
+    let (quad, lane) = (i / 4, output * 4 + i % 4);
+    if layout.bits == 8 {
+        return levels[quad * 4 * LANES + lane];
+    }
+    let low = levels[quad % 4 * 4 * LANES + lane] >> (quad / 4 * 4) & 15;
+    let (vector, shift, mask) = upper(layout, quad);
+    low | (levels[vector * 4 * LANES + lane] >> shift & mask) << 4
 }
 
 #[cfg(test)]
@@ -218,8 +263,8 @@ mod tests {
 
     #[test]
     fn a_row_is_a_column_of_the_widened_panel() {
-        let bytes: Vec<u8> = (0..4096).map(|i| (i * 89 % 251) as u8 & 0x7b).collect();
-        for format in [Format::Q8_0, Format::Q4_0, Format::Q4_1, Format::Q4_K] {
+        let bytes: Vec<u8> = (0..8192).map(|i| (i * 89 % 251) as u8 & 0x7b).collect();
+        for format in Format::QUANTISED {
             let mut wide = vec![0f32; 96 * LANES];
             let panel = &bytes[..format.panel_bytes(96).unwrap()];
             widen(format, panel, 96, &mut wide);

@@ -154,14 +154,16 @@ pub(crate) fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], BlockScale) {
     for (to, q) in levels.iter_mut().zip(&wide) {
         *to = *q as i8;
     }
-    let mut sum = 0;
-    for q in &wide {
-        sum += q;
+    let (mut first, mut second) = (0, 0);
+    for (a, b) in wide[..BLOCK / 2].iter().zip(&wide[BLOCK / 2..]) {
+        first += a;
+        second += b;
     }
+    let sum = first + second;
     let scale = BlockScale {
         scale,
         minus_128: -128 * sum,
-        minus_8: -8 * sum,
+        first_minus_32: -32 * first,
         scaled_sum: scale * sum as f32,
     };
     (levels, scale)

@@ -1,8 +1,9 @@
 //! Quantised weights times quantised activations: exact sums in each block of 32.
 //!
 //! For each block, in ascending order, `acc = fma(Σ(w·q), w_scale · x_scale, acc)`, and for formats
-//! with minima `acc = fma(w_min, x_scale · Σq, acc)`. The inner sums are exact integers and
-//! the outer ones follow one order, so every implementation gives the same bits.
+//! with minima `acc = fma(w_min, x_scale · Σq, acc)`. Where either half of a block has a scale, the
+//! first half is added and then the second. The inner sums are exact integers and the outer ones
+//! follow one order, so every implementation gives the same bits.
 
 use crate::cpu::Capabilities;
 #[cfg(target_arch = "x86_64")]
@@ -57,23 +58,35 @@ unsafe fn portable(job: &Job) {
 }
 
 fn add_block(block: &Block, levels: &[i8; BLOCK], scale: &BlockScale, sums: &mut [f32; LANES]) {
-    let start = match block.zero {
-        128 => scale.minus_128,
-        8 => scale.minus_8,
-        _ => 0,
-    };
-    let mut dots = [start; LANES];
-    for (weights, x) in block.levels.iter().zip(levels.as_chunks::<4>().0) {
-        for (dot, w) in dots.iter_mut().zip(weights.as_chunks::<4>().0) {
-            for i in 0..4 {
-                *dot += i32::from(w[i]) * i32::from(x[i]);
-            }
-        }
-    }
+    let dots = half_sums(block, levels);
     for (o, sum) in sums.iter_mut().enumerate() {
-        *sum = (dots[o] as f32).mul_add(block.scales[o] * scale.scale, *sum);
+        let mut add = |dot: i32, half: usize| {
+            *sum = (dot as f32).mul_add(block.scales[half][o] * scale.scale, *sum);
+        };
+        if block.halves {
+            add(dots[0][o], 0);
+            add(dots[1][o], 1);
+        } else {
+            add(dots[0][o] + dots[1][o], 0);
+        }
         if let Some(mins) = block.mins {
             *sum = mins[o].mul_add(scale.scaled_sum, *sum);
         }
     }
+}
+
+/// Σ(w·q) over either half of the inputs, for each output.
+fn half_sums(block: &Block, levels: &[i8; BLOCK]) -> [[i32; LANES]; 2] {
+    let mut dots = [[0; LANES]; 2];
+    let quads = block.levels.iter().zip(levels.as_chunks::<4>().0);
+    for (quad, (weights, x)) in quads.enumerate() {
+        let dots = &mut dots[quad / 4];
+        for (dot, w) in dots.iter_mut().zip(weights.as_chunks::<4>().0) {
+            for i in 0..4 {
+                let w = i32::from(w[i]) - i32::from(block.zero);
+                *dot += w * i32::from(x[i]);
+            }
+        }
+    }
+    dots
 }

@@ -39,13 +39,10 @@ fn quantised() -> Vec<BothWays> {
     let mut all = Vec::new();
     for (n, k) in [(1, 32), (16, 64), (17, 96), (75, 160), (48, 576), (33, 256)] {
         let weights = noise.floats(n * k);
-        let simple = [Format::Q8_0, Format::Q4_0, Format::Q4_1];
+        let simple = Format::QUANTISED.into_iter().filter(|f| f.has_quantiser());
         let pack = |format| PackedMatrix::from_f32(&weights, n, k, format).unwrap();
-        let mut matrices = simple.map(pack).to_vec();
-        if k % 256 == 0 {
-            let bytes = super_blocks(n, k, &mut noise);
-            matrices.push(PackedMatrix::from_ggml(Format::Q4_K, &bytes, n, k, &|i| i).unwrap());
-        }
+        let mut matrices: Vec<_> = simple.map(pack).collect();
+        matrices.extend(super_blocks(n, k, &mut noise));
         for matrix in matrices {
             let mut rows = vec![0f32; n * k];
             for (i, row) in rows.chunks_exact_mut(k).enumerate() {

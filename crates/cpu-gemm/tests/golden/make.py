@@ -19,6 +19,6 @@ x[6] = np.round(x[6] * 4) / 4  # ties
 x[7] = np.abs(x[7])
 x[8] = -np.abs(x[8])
 out = {"x": x}
-for t in (T.Q8_0, T.Q4_0, T.Q4_1):
+for t in (T.Q8_0, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1):
     out[t.name] = gguf.quantize(x, t)
 save_file(out, "quantised.safetensors", metadata={"gguf": "0.19.0", "numpy": np.__version__})

@@ -3,14 +3,11 @@
 use cpu_gemm::{Format, GemmError, PackedMatrix};
 use proptest::prelude::*;
 
-const ALL: [Format; 6] = [
-    Format::F32,
-    Format::Bf16,
-    Format::Q8_0,
-    Format::Q4_0,
-    Format::Q4_1,
-    Format::Q4_K,
-];
+fn all() -> Vec<Format> {
+    let mut all = vec![Format::F32, Format::Bf16];
+    all.extend(Format::QUANTISED);
+    all
+}
 
 #[test]
 fn messages_name_what_was_found_and_expected() {
@@ -33,8 +30,10 @@ fn messages_name_what_was_found_and_expected() {
         text.contains("34 bytes") && text.contains("found 33"),
         "{text}"
     );
-    let text = refused(PackedMatrix::from_f32(&[0.0; 256], 1, 256, Format::Q4_K));
-    assert!(text.contains("q4_k"), "{text}");
+    for format in [Format::Q4_K, Format::Q5_K, Format::Q6_K] {
+        let text = refused(PackedMatrix::from_f32(&[0.0; 256], 1, 256, format));
+        assert!(text.contains(format.name()), "{text}");
+    }
     let text = refused(PackedMatrix::from_ggml(Format::F32, &[0; 8], 2, 1, &|i| {
         i + 1
     }));
@@ -62,7 +61,7 @@ proptest! {
         n in prop_oneof![0usize..40, Just(usize::MAX), Just(usize::MAX / 16), Just(1 << 60)],
         k in prop_oneof![0usize..600, Just(usize::MAX), Just(usize::MAX & !255), Just(1 << 62)],
         length in 0usize..4096,
-        format in prop::sample::select(ALL.to_vec()),
+        format in prop::sample::select(all()),
     ) {
         let bytes = vec![0u8; length];
         if let Ok(matrix) = PackedMatrix::from_ggml(format, &bytes, n, k, &|i| i) {

@@ -31,7 +31,11 @@ fn blocks_mean_what_ggml_says() {
         ("Q8_0", Format::Q8_0),
         ("Q4_0", Format::Q4_0),
         ("Q4_1", Format::Q4_1),
+        ("Q5_0", Format::Q5_0),
+        ("Q5_1", Format::Q5_1),
         ("Q4_K", Format::Q4_K),
+        ("Q5_K", Format::Q5_K),
+        ("Q6_K", Format::Q6_K),
         ("BF16", Format::Bf16),
     ] {
         let raw = file.tensor(&format!("{name}.raw")).unwrap();
@@ -51,6 +55,8 @@ fn floats_are_quantised_as_ggml_does() {
         ("Q8_0", Format::Q8_0),
         ("Q4_0", Format::Q4_0),
         ("Q4_1", Format::Q4_1),
+        ("Q5_0", Format::Q5_0),
+        ("Q5_1", Format::Q5_1),
     ] {
         let blocks = file.tensor(name).unwrap();
         let ours = PackedMatrix::from_f32(&x, 24, 64, format).unwrap();

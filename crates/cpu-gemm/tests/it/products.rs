@@ -27,6 +27,8 @@ fn threads_do_not_change_a_bit() {
         Format::Q8_0,
         Format::Q4_0,
         Format::Q4_1,
+        Format::Q5_0,
+        Format::Q5_1,
     ] {
         let matrix = PackedMatrix::from_f32(&weights, n, k, format).unwrap();
         for arithmetic in [Arithmetic::Float, Arithmetic::Integer] {

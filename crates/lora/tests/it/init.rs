@@ -4,6 +4,8 @@ use crate::support::{distance, fixture, values};
 use candle_core::DType;
 use lora::{Adapter, InitLoraWeights, LoraConfig, LoraError};
 use smollm_model::{Checkpoint, ModelFiles};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const ALL: [InitLoraWeights; 6] = [
     InitLoraWeights::Default,
@@ -59,6 +61,45 @@ fn names_are_pefts_and_what_we_do_not_have_is_named() {
     ] {
         let error = parsed(name).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains("olora"), "{error}");
+    }
+}
+
+#[test]
+fn whoever_watches_hears_of_every_weight_and_may_end_it_after_any() {
+    let heard = AtomicUsize::new(0);
+    let watched = |how: InitLoraWeights, most: usize| {
+        heard.store(0, Ordering::SeqCst);
+        let watch = || {
+            if heard.fetch_add(1, Ordering::SeqCst) < most {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        };
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        one.unwrap()
+            .install(|| Adapter::init_watched(how, &base(), DType::F32, config(4), 3, &watch))
+    };
+    for how in ALL {
+        let whole = watched(how, 14).unwrap();
+        assert_eq!(
+            heard.load(Ordering::SeqCst),
+            14,
+            "{how}: seven in two layers"
+        );
+        for (name, tensor) in init(how, 4, 3).tensors() {
+            assert_eq!(
+                values(tensor),
+                values(whole.tensors()[&name]),
+                "{how}, {name}"
+            );
+        }
+        for after in [0, 5] {
+            let error = watched(how, after).unwrap_err();
+            assert!(matches!(error, LoraError::Stopped), "{how}: {error}");
+            let begun = heard.load(Ordering::SeqCst);
+            assert_eq!(begun, after + 1, "{how}: none is decomposed after that");
+        }
     }
 }
 

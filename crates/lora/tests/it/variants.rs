@@ -8,7 +8,7 @@ use candle_core::DType;
 use lora::{Adapter, Engine, TrainConfig, Trainable, train};
 use smollm_model::TrainingOptions;
 
-const VARIANTS: [&str; 20] = [
+const VARIANTS: [&str; 21] = [
     "rslora",
     "patterns",
     "patterns_rslora",
@@ -19,6 +19,7 @@ const VARIANTS: [&str; 20] = [
     "regex",
     "endings",
     "loraplus",
+    "loraplus_dora",
     "dora",
     "dora_patterns",
     "bias_all",

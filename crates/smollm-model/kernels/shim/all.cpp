@@ -4,6 +4,7 @@
 
 #include "../common.cuh"
 #include "../attention.cuh"
+#include "../gemm.cuh"
 
 namespace in_rms_norm {
 #include "../rms_norm.cu"
@@ -43,6 +44,12 @@ namespace in_decode_attention {
 }
 namespace in_gemv {
 #include "../gemv.cu"
+}
+namespace in_gemm {
+#include "../gemm.cu"
+}
+namespace in_gemm_rows {
+#include "../gemm_rows.cu"
 }
 namespace in_faults {
 #include "faults.cu"

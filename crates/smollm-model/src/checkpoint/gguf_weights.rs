@@ -100,7 +100,11 @@ impl GgufWeights {
             GgmlType::Q8_0 => Format::Q8_0,
             GgmlType::Q4_0 => Format::Q4_0,
             GgmlType::Q4_1 => Format::Q4_1,
+            GgmlType::Q5_0 => Format::Q5_0,
+            GgmlType::Q5_1 => Format::Q5_1,
             GgmlType::Q4K => Format::Q4_K,
+            GgmlType::Q5K => Format::Q5_K,
+            GgmlType::Q6K => Format::Q6_K,
             _ => return None,
         })
     }

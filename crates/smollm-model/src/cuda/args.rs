@@ -69,6 +69,12 @@ args! {
     DecodeAttention { q: u64, keys: u64, values: u64, out: u64, statistics: u64, positions: u64, slots: u64, pages: u64, rows: u32, q_heads: u32, kv_heads: u32, max_pages: u32, splits: u32 }
     /// `decode_attention.cu`
     DecodeCombine { partial: u64, statistics: u64, positions: u64, out: u64, rows: u32, q_heads: u32, splits: u32 }
+    /// `gemm.cu`
+    MatrixProduct { x: u64, w: u64, y: u64, rows: u32, width: u32, inner: u32, x_stride: u32, w_stride: u32, y_stride: u32 }
+    /// `gemm_rows.cu`
+    RowsProduct { x: u64, w: u64, y: u64, partial: u64, rows: u32, width: u32, inner: u32, piece: u32, splits: u32, y_stride: u32 }
+    /// `gemm_rows.cu`
+    RowsSum { partial: u64, y: u64, rows: u32, width: u32, splits: u32, y_stride: u32 }
     /// `gemv.cu`
     Gemv { x: u64, quants: u64, scales: u64, add: u64, y: u64, rows: u32, n: u32, k: u32 }
 }
@@ -89,6 +95,10 @@ roles! {
     AttentionKeys(AttentionBackward)
     /// dQ: `attention_queries`.
     AttentionQueries(AttentionBackward)
+    /// `Y = X Wᵀ`.
+    Product(MatrixProduct)
+    /// `dX = dY W`.
+    ProductBack(MatrixProduct)
     /// `Q8_0` weights.
     GemvQ8(Gemv)
     /// `Q4_1` weights.

@@ -103,6 +103,15 @@ impl Gpu {
             .map_err(failure(&self.name, "binding it to the thread"))
     }
 
+    /// Bytes of memory that nobody has taken, and all bytes that there are.
+    ///
+    /// # Errors
+    /// If the driver reports one.
+    pub fn memory(&self) -> Result<(usize, usize), KernelError> {
+        self.bind()?;
+        result::mem_get_info().map_err(failure(&self.name, "its memory"))
+    }
+
     /// Starts measuring time on the GPU.
     ///
     /// # Errors
@@ -119,19 +128,6 @@ impl Gpu {
         self.stream
             .record_event(flags)
             .map_err(failure(&self.name, "an event"))
-    }
-
-    /// Copies `bytes` from one place of the GPU's memory to another.
-    ///
-    /// # Errors
-    /// If the driver reports one.
-    ///
-    /// # Safety
-    /// Both addresses begin at least `bytes` of this GPU's memory.
-    pub unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), KernelError> {
-        // SAFETY: the caller's promise.
-        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
-            .map_err(failure(&self.name, "a copy"))
     }
 }
 
@@ -188,13 +184,39 @@ impl Machine for Gpu {
     }
 
     unsafe fn write(&self, address: u64, data: &[u8]) -> Result<(), KernelError> {
+        if data.is_empty() {
+            return Ok(());
+        }
         self.bind()?;
         // SAFETY: the caller promises that the memory is there.
         unsafe { result::memcpy_htod_sync(address, data) }
             .map_err(failure(&self.name, "a copy to it"))
     }
 
+    unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), KernelError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.bind()?;
+        // SAFETY: the caller promises that the memory is there.
+        unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }
+            .map_err(failure(&self.name, "clearing memory"))
+    }
+
+    unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), KernelError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.bind()?;
+        // SAFETY: the caller's promise.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
+            .map_err(failure(&self.name, "a copy"))
+    }
+
     unsafe fn read(&self, address: u64, data: &mut [u8]) -> Result<(), KernelError> {
+        if data.is_empty() {
+            return Ok(());
+        }
         self.bind()?;
         self.stream
             .synchronize()

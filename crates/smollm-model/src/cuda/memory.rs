@@ -39,6 +39,11 @@ impl<'m> Memory<'m> {
         self.address
     }
 
+    /// How long it is.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Its contents, after all launches before this call.
     ///
     /// # Errors

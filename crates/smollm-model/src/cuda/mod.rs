@@ -10,16 +10,24 @@
 //! compiled when a program starts on a GPU known then.
 
 pub mod args;
+mod decoding;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod low_rank;
 mod memory;
 mod plan;
 mod quantised;
+mod room;
 #[cfg(feature = "cuda-shim")]
 mod shim;
+mod training;
+mod weights;
 
 use std::ffi::c_void;
 
+use crate::{ModelConfig, ModelError};
+
+pub use decoding::{DeviceCache, DeviceLlama};
 #[cfg(feature = "cuda")]
 pub use gpu::{Gpu, Span};
 pub use memory::Memory;
@@ -27,6 +35,7 @@ pub use plan::{BACKWARD_ROWS, FORWARD_ROWS, Kernel, Plan, rope_table, sequence_t
 pub use quantised::{Parted, part_q4_1, part_q8_0};
 #[cfg(feature = "cuda-shim")]
 pub use shim::Shim;
+pub use training::DeviceTrainingLlama;
 
 /// Element type of a kernel's tensors; arithmetic is f32 in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +60,34 @@ impl Element {
     /// Elements in 16 bytes, what one thread reads at once.
     pub fn pack(self) -> u32 {
         16 / self.bytes() as u32
+    }
+
+    /// `values` as they lie in memory, rounded to this type.
+    pub fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::Bf16 => {
+                let rounded = values.iter().map(|x| half::bf16::from_f32(*x));
+                rounded.flat_map(half::bf16::to_le_bytes).collect()
+            }
+            Self::F16 => {
+                let rounded = values.iter().map(|x| half::f16::from_f32(*x));
+                rounded.flat_map(half::f16::to_le_bytes).collect()
+            }
+        }
+    }
+
+    /// Appends the values of elements of this type.
+    pub fn decode(self, bytes: &[u8], to: &mut Vec<f32>) {
+        let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+        match self {
+            Self::F32 => {
+                let words = bytes.chunks_exact(4);
+                to.extend(words.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            }
+            Self::Bf16 => to.extend(pairs().map(|b| half::bf16::from_le_bytes(b).to_f32())),
+            Self::F16 => to.extend(pairs().map(|b| half::f16::from_le_bytes(b).to_f32())),
+        }
     }
 
     /// How kernels' names end.
@@ -87,7 +124,7 @@ pub enum KernelError {
 }
 
 /// Memory and something that runs kernels on it.
-pub trait Machine {
+pub trait Machine: Send + Sync {
     /// For messages: the card's name, or that it is the shim.
     fn name(&self) -> String;
 
@@ -111,6 +148,24 @@ pub trait Machine {
     /// # Safety
     /// `address` begins at least `data.len()` bytes of this machine's memory.
     unsafe fn write(&self, address: u64, data: &[u8]) -> Result<(), KernelError>;
+
+    /// Sets `bytes` to zero, after all launches before it.
+    ///
+    /// # Errors
+    /// If the driver reports one.
+    ///
+    /// # Safety
+    /// `address` begins at least `bytes` of this machine's memory.
+    unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), KernelError>;
+
+    /// Copies `bytes` from one place of this machine's memory to another, after all launches before it.
+    ///
+    /// # Errors
+    /// If the driver reports one.
+    ///
+    /// # Safety
+    /// Both addresses begin at least `bytes` of this machine's memory; the two do not overlap.
+    unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), KernelError>;
 
     /// Copies to the host, after all launches before it.
     ///
@@ -137,6 +192,36 @@ pub trait Machine {
     ) -> Result<(), KernelError>;
 }
 
+/// Features of a head that the attention kernels take.
+const HEAD_DIM: usize = 64;
+
+/// # Errors
+/// If the kernels cannot compute the model.
+fn check_model(config: &ModelConfig, element: Element) -> Result<(), ModelError> {
+    let refuse = |what, found: usize, expected| {
+        Err(ModelError::Argument {
+            what,
+            found: found.to_string(),
+            expected: format!("{expected} for a device; the CPU takes any"),
+        })
+    };
+    if config.head_dim != HEAD_DIM {
+        return refuse("head_dim", config.head_dim, HEAD_DIM.to_string());
+    }
+    let pack = element.pack() as usize;
+    let widths = [
+        ("hidden_size", config.hidden_size),
+        ("intermediate_size", config.intermediate_size),
+    ];
+    match widths.into_iter().find(|(_, width)| width % pack != 0) {
+        Some((what, width)) => refuse(what, width, format!("a multiple of {pack}")),
+        None => Ok(()),
+    }
+}
+
+/// Blocks of a grid in y and in z: CUDA's limit.
+const MOST_BLOCKS: u32 = 65_535;
+
 /// Plans `kernel` for elements of type `element` and starts it.
 ///
 /// # Errors
@@ -150,6 +235,19 @@ pub unsafe fn launch<K: Kernel>(
     kernel: &K,
 ) -> Result<(), KernelError> {
     let plan = kernel.plan(element)?;
+    if plan.grid.contains(&0) {
+        return Ok(());
+    }
+    if plan.grid[1].max(plan.grid[2]) > MOST_BLOCKS {
+        return Err(KernelError::Machine {
+            machine: machine.name(),
+            action: plan.kernel,
+            reason: format!(
+                "a grid of {:?} blocks, at most {MOST_BLOCKS} in y and z: take fewer rows at once",
+                plan.grid
+            ),
+        });
+    }
     // SAFETY: the struct is borrowed for the call and has the kernel's layout (repr(C), the same
     // fields); its addresses are the caller's promise.
     unsafe { machine.launch(&plan, std::ptr::from_ref(kernel).cast(), size_of::<K>()) }

@@ -1,6 +1,7 @@
 //! From a kernel's arguments to its grid, after checking what the kernel takes for granted.
 
 mod heads;
+mod products;
 
 #[allow(clippy::wildcard_imports)] // one struct a kernel
 use super::args::*;

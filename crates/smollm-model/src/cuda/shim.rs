@@ -61,6 +61,18 @@ impl Machine for Shim {
         Ok(())
     }
 
+    unsafe fn clear(&self, address: u64, bytes: usize) -> Result<(), KernelError> {
+        // SAFETY: the caller promises that the memory is there.
+        unsafe { std::ptr::write_bytes(address as *mut u8, 0, bytes) };
+        Ok(())
+    }
+
+    unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), KernelError> {
+        // SAFETY: the caller promises that the memory is there, and that the two do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+        Ok(())
+    }
+
     unsafe fn read(&self, address: u64, data: &mut [u8]) -> Result<(), KernelError> {
         // SAFETY: the caller promises that the memory is there; it cannot overlap `data`.
         unsafe {

@@ -21,8 +21,14 @@ impl Dropout {
         (p > 0.0).then(|| Self { p: p.min(1.0), key })
     }
 
+    /// The stream of random numbers.
+    #[cfg(feature = "kernels")]
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
     /// What kept elements are multiplied with. A p of 1 drops all; the factor is then never used.
-    fn factor(&self) -> f32 {
+    pub(crate) fn factor(&self) -> f32 {
         if self.p < 1.0 {
             1.0 / (1.0 - self.p)
         } else {
@@ -31,7 +37,7 @@ impl Dropout {
     }
 
     /// Random numbers of 32 bits below this drop their element.
-    fn threshold(&self) -> u64 {
+    pub(crate) fn threshold(&self) -> u64 {
         (f64::from(self.p) * (1u64 << 32) as f64) as u64
     }
 

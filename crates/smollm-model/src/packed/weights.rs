@@ -11,8 +11,8 @@ use crate::{Checkpoint, ModelConfig, ModelError, Projection, Site};
 /// How weights are kept in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeightFormat {
-    /// As they are stored: f32, bf16, and blocks of `Q8_0`, `Q4_0`, `Q4_1` and `Q4_K` stay what they are; f16 becomes f32,
-    /// and other quantised types become `Q8_0`.
+    /// As they are stored: f32, bf16, and blocks of `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K`, `Q5_K` and `Q6_K` stay what
+    /// they are; f16 becomes f32, and other quantised types become `Q8_0`.
     #[default]
     Stored,
     /// 32 bits; quantised weights are expanded exactly.

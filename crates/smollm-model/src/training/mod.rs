@@ -42,11 +42,11 @@ pub use sites::{SiteGradients, TrainingSite};
 
 use crate::buffer::grow;
 use crate::ops::{Dropout, Heads, RopeTable, mix};
-use crate::{Checkpoint, ModelConfig, ModelError, Ragged, Site, WeightFormat};
+use crate::{Checkpoint, ModelConfig, ModelError, Projection, Ragged, Site, WeightFormat};
 use forward::Saved;
 use loss::{LossScratch, Wanted};
 use low_rank::LowRankSite;
-use sites::{Lowest, Prepared, Stage};
+pub(crate) use sites::{Lowest, Prepared, Stage, check_gradients};
 use weights::Weights;
 
 /// What is kept of a forward pass for the backward pass.
@@ -65,8 +65,8 @@ pub enum Checkpointing {
 pub struct TrainingOptions {
     /// What products with frozen weights are computed in: F32, or BF16, with sums in f32.
     pub dtype: DType,
-    /// How frozen weights are kept. [`WeightFormat::Stored`] keeps bf16 and blocks of `Q8_0`, `Q4_0`, `Q4_1` and `Q4_K`, which
-    /// become floats within a product (`QLoRA`, Dettmers et al. 2023, over GGUF's types): the same products as with floats
+    /// How frozen weights are kept. [`WeightFormat::Stored`] keeps bf16 and the blocks of all formats in
+    /// [`cpu_gemm::Format::QUANTISED`], which become floats within a product (`QLoRA`, Dettmers et al. 2023, over GGUF's types): the same products as with floats
     /// that were expanded at load, in less memory. Everything else becomes `dtype`.
     pub format: WeightFormat,
     /// What is kept of a forward pass.
@@ -95,6 +95,74 @@ pub struct TrainingBatch<'a> {
     pub rows: &'a [u32],
     /// That token, for each of `rows`.
     pub targets: &'a [u32],
+}
+
+impl TrainingBatch<'_> {
+    /// # Errors
+    /// A token, row or target out of range, a sequence that is too long, not one target for each row.
+    pub(crate) fn check(&self, config: &ModelConfig) -> Result<(), ModelError> {
+        let sequences = self.sequences;
+        sequences.check(config.vocab_size, config.max_position_embeddings, |_| 0)?;
+        let refuse = |what, found: String, expected| {
+            Err(ModelError::Argument {
+                what,
+                found,
+                expected,
+            })
+        };
+        let (rows, targets) = (self.rows, self.targets);
+        if rows.len() != targets.len() {
+            let found = targets.len().to_string();
+            let expected = format!("{}, one for each row", rows.len());
+            return refuse("the number of targets", found, expected);
+        }
+        let tokens = sequences.tokens();
+        if let Some(row) = rows.iter().find(|row| **row as usize >= tokens) {
+            let expected = format!("below {tokens}, the batch's tokens");
+            return refuse("a supervised row", row.to_string(), expected);
+        }
+        let vocab = config.vocab_size;
+        if let Some(target) = targets.iter().find(|target| **target as usize >= vocab) {
+            let expected = format!("below {vocab}, the vocabulary's size");
+            return refuse("a target's token id", target.to_string(), expected);
+        }
+        Ok(())
+    }
+}
+
+/// What computes losses and gradients of adapters beside frozen weights. The same batch gives the same bits.
+pub trait TrainingModel: std::fmt::Debug {
+    /// Sizes and constants.
+    fn config(&self) -> &ModelConfig;
+
+    /// What is kept of a forward pass.
+    fn checkpointing(&self) -> Checkpointing;
+
+    /// Sum of the negative log-likelihoods (nats) of the batch's targets, dropout off.
+    ///
+    /// # Errors
+    /// A token, row or target out of range, a sequence that is too long, a site that does not fit the model.
+    fn nll(
+        &mut self,
+        batch: TrainingBatch<'_>,
+        sites: &[TrainingSite<'_>],
+    ) -> Result<f64, ModelError>;
+
+    /// Sum of the negative log-likelihoods (nats) of the batch's targets, with dropout; adds `factor` times its gradient
+    /// to `gradients[i]` for each of `sites[i]`.
+    ///
+    /// The masks of dropout are those of [`crate::Mode::Train`] with the same seed.
+    ///
+    /// # Errors
+    /// As [`TrainingModel::nll`]; also if there is not one gradient, of the right size, for each site.
+    fn gradients(
+        &mut self,
+        batch: TrainingBatch<'_>,
+        sites: &[TrainingSite<'_>],
+        dropout_seed: u64,
+        factor: f32,
+        gradients: &mut [SiteGradients],
+    ) -> Result<f64, ModelError>;
 }
 
 /// A model packed for training adapters.
@@ -188,12 +256,17 @@ impl TrainingLlama {
         })
     }
 
-    /// Bytes of memory that a checkpoint's packed weights will take.
+    /// Bytes of memory that a checkpoint's packed weights will take once something is taken out of the weights `changed`
+    /// ([`Checkpoint::subtract`]): what is stored in blocks cannot stay so then.
     ///
     /// # Errors
     /// If the type is neither F32 nor BF16.
-    pub fn weight_bytes(ck: &Checkpoint, options: TrainingOptions) -> Result<usize, ModelError> {
-        Weights::bytes(ck, options)
+    pub fn weight_bytes(
+        ck: &Checkpoint,
+        options: TrainingOptions,
+        changed: &[(usize, Projection)],
+    ) -> Result<usize, ModelError> {
+        Weights::bytes(ck, options, changed)
     }
 
     /// Sizes and constants.
@@ -215,7 +288,7 @@ impl TrainingLlama {
         batch: TrainingBatch<'_>,
         sites: &[TrainingSite<'_>],
     ) -> Result<f64, ModelError> {
-        self.check(batch)?;
+        batch.check(&self.weights.config)?;
         let mut prepared = Prepared::new(&self.weights.config, sites)?;
         Ok(self.in_pool(|weights, checkpointing, memory| {
             prepared.measure(weights);
@@ -240,9 +313,9 @@ impl TrainingLlama {
         factor: f32,
         gradients: &mut [SiteGradients],
     ) -> Result<f64, ModelError> {
-        self.check(batch)?;
+        batch.check(&self.weights.config)?;
         let mut prepared = Prepared::new(&self.weights.config, sites)?;
-        sites::check_gradients(sites, gradients)?;
+        check_gradients(sites, gradients)?;
         Ok(self.in_pool(|weights, checkpointing, memory| {
             prepared.measure(weights);
             let pass = pass(weights, batch, &prepared, Some(dropout_seed));
@@ -259,36 +332,6 @@ impl TrainingLlama {
         }))
     }
 
-    fn check(&self, batch: TrainingBatch<'_>) -> Result<(), ModelError> {
-        let config = &self.weights.config;
-        let sequences = batch.sequences;
-        sequences.check(config.vocab_size, config.max_position_embeddings, |_| 0)?;
-        let refuse = |what, found: String, expected| {
-            Err(ModelError::Argument {
-                what,
-                found,
-                expected,
-            })
-        };
-        let (rows, targets) = (batch.rows, batch.targets);
-        if rows.len() != targets.len() {
-            let found = targets.len().to_string();
-            let expected = format!("{}, one for each row", rows.len());
-            return refuse("the number of targets", found, expected);
-        }
-        let tokens = sequences.tokens();
-        if let Some(row) = rows.iter().find(|row| **row as usize >= tokens) {
-            let expected = format!("below {tokens}, the batch's tokens");
-            return refuse("a supervised row", row.to_string(), expected);
-        }
-        let vocab = config.vocab_size;
-        if let Some(target) = targets.iter().find(|target| **target as usize >= vocab) {
-            let expected = format!("below {vocab}, the vocabulary's size");
-            return refuse("a target's token id", target.to_string(), expected);
-        }
-        Ok(())
-    }
-
     /// Runs `work` inside the pool, so that none of its many small parallel parts has to be sent there.
     fn in_pool<R: Send>(
         &mut self,
@@ -300,6 +343,35 @@ impl TrainingLlama {
             Some(pool) => pool.install(|| work(weights, checkpointing, memory)),
             None => rayon::scope(|_| work(weights, checkpointing, memory)),
         }
+    }
+}
+
+impl TrainingModel for TrainingLlama {
+    fn config(&self) -> &ModelConfig {
+        self.config()
+    }
+
+    fn checkpointing(&self) -> Checkpointing {
+        self.checkpointing()
+    }
+
+    fn nll(
+        &mut self,
+        batch: TrainingBatch<'_>,
+        sites: &[TrainingSite<'_>],
+    ) -> Result<f64, ModelError> {
+        self.nll(batch, sites)
+    }
+
+    fn gradients(
+        &mut self,
+        batch: TrainingBatch<'_>,
+        sites: &[TrainingSite<'_>],
+        dropout_seed: u64,
+        factor: f32,
+        gradients: &mut [SiteGradients],
+    ) -> Result<f64, ModelError> {
+        self.gradients(batch, sites, dropout_seed, factor, gradients)
     }
 }
 

@@ -51,7 +51,7 @@ impl SiteGradients {
 
 /// Parts of a block, in the order of its forward pass: what has to be known to end the walk back early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     Qkv,
     O,
     GateUp,
@@ -71,7 +71,7 @@ impl Stage {
 
 /// Where the walk back ends, in the order of the forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Lowest {
+pub(crate) enum Lowest {
     Embedding,
     Block(usize, Stage),
     /// No block is walked back through.
@@ -90,7 +90,7 @@ impl Lowest {
 
 /// The sites of a call.
 #[derive(Debug)]
-pub(super) struct Prepared<'a> {
+pub(crate) struct Prepared<'a> {
     embedding: Option<LowRankSite<'a>>,
     layers: Vec<[Option<LowRankSite<'a>>; 7]>,
     head: Option<LowRankSite<'a>>,
@@ -100,7 +100,7 @@ pub(super) struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     /// # Errors
     /// If a layer does not exist, a shape does not fit the model, or a place has two adapters.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &ModelConfig,
         sites: &[TrainingSite<'a>],
     ) -> Result<Self, ModelError> {
@@ -177,7 +177,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// The first part of the model that has an adapter.
-    pub(super) fn lowest(&self) -> Option<Lowest> {
+    pub(crate) fn lowest(&self) -> Option<Lowest> {
         self.lowest
     }
 }
@@ -214,7 +214,7 @@ fn check_site(config: &ModelConfig, site: &TrainingSite<'_>) -> Result<(), Model
 
 /// # Errors
 /// If there is not one gradient, of the right size, for each site.
-pub(super) fn check_gradients(
+pub(crate) fn check_gradients(
     sites: &[TrainingSite<'_>],
     gradients: &[SiteGradients],
 ) -> Result<(), ModelError> {

@@ -1,5 +1,6 @@
 //! A model's weights, packed for training.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use candle_core::DType;
@@ -9,7 +10,7 @@ use rayon::prelude::*;
 use super::TrainingOptions;
 use super::products::Frozen;
 use crate::ops::row_squares;
-use crate::{Checkpoint, ModelConfig, ModelError, Projection};
+use crate::{Checkpoint, ModelConfig, ModelError, Projection, WeightFormat};
 
 /// The weights of one block.
 #[derive(Debug)]
@@ -85,9 +86,15 @@ impl Weights {
         })
     }
 
-    /// Bytes that they will have.
-    pub(super) fn bytes(ck: &Checkpoint, options: TrainingOptions) -> Result<usize, ModelError> {
-        let source = Source::new(ck, options)?;
+    /// Bytes that they will have once something is taken out of the weights `changed`.
+    pub(super) fn bytes(
+        ck: &Checkpoint,
+        options: TrainingOptions,
+        changed: &[(usize, Projection)],
+    ) -> Result<usize, ModelError> {
+        let name = |(layer, projection): &(usize, Projection)| projection.tensor_name(*layer);
+        let mut source = Source::new(ck, options)?;
+        source.changed = changed.iter().map(name).collect();
         let (embed, head) = source.vocabulary();
         let layers = (0..ck.config().num_hidden_layers).flat_map(|layer| source.block(layer));
         let groups = embed.into_iter().chain([head]).chain(layers);
@@ -175,6 +182,8 @@ struct Source<'a> {
     options: TrainingOptions,
     /// What a weight becomes that has no format of its own.
     float: Format,
+    /// Names of weights that will not stay what is stored.
+    changed: BTreeSet<String>,
 }
 
 impl<'a> Source<'a> {
@@ -184,7 +193,12 @@ impl<'a> Source<'a> {
             DType::BF16 => Format::Bf16,
             found => return Err(ModelError::LoadType { found }),
         };
-        Ok(Self { ck, options, float })
+        Ok(Self {
+            ck,
+            options,
+            float,
+            changed: BTreeSet::new(),
+        })
     }
 
     /// The embedding where it is not the head, and the head.
@@ -225,9 +239,9 @@ impl<'a> Source<'a> {
 
     /// How a group is kept: as it is stored where that is one format, from which its parts can be put together.
     fn format(&self, group: &Group) -> Format {
-        let of = |(name, _): &(String, usize)| {
-            let kept = self.options.format;
-            self.ck.training_format(name, kept, self.float)
+        let of = |(name, _): &(String, usize)| match self.options.format {
+            WeightFormat::Stored if self.changed.contains(name) => self.float,
+            kept => self.ck.training_format(name, kept, self.float),
         };
         let first = of(&group.parts[0]);
         if group.stacks() && group.parts.iter().all(|part| of(part) == first) {

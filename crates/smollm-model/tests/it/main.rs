@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test: a panic is its failure
 
+mod blocks;
 mod goldens;
 mod gradients;
 mod invariance;

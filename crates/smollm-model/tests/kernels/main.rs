@@ -8,13 +8,17 @@
 
 mod attention;
 mod decode;
+mod decoding;
 mod elementwise;
+mod gemm;
 mod gemv;
 mod lora;
 mod loss;
+mod model;
 mod ops;
 mod optimizer;
 mod reference;
 #[cfg(feature = "cuda-shim")]
 mod shim;
 mod support;
+mod training;

@@ -1,18 +1,18 @@
 //! Integer products with AVX2, half a panel in a register.
 //!
-//! Four-bit weights go through `vpmaddubsw`, whose 16-bit sums of two products cannot saturate for
-//! them; with bytes they could, so those are widened to 16 bits, even and odd inputs apart.
+//! Weights of up to six bits go through `vpmaddubsw`, whose 16-bit sums of two products cannot saturate
+//! for them; with bytes they could, so those are widened to 16 bits, even and odd inputs apart.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_load_si128, _mm256_add_epi32, _mm256_and_si256,
-    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_load_ps, _mm256_load_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi16, _mm256_srai_epi16,
-    _mm256_srli_epi16, _mm256_storeu_ps,
+    __m128i, __m256, __m256i, _mm_load_si128, _mm_loadl_epi64, _mm256_add_epi32, _mm256_and_si256,
+    _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_load_ps,
+    _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_storeu_ps,
 };
 
 use super::{Quantised, quantised_formats, with_rows};
-use crate::format::{BLOCK, Format, LANES};
+use crate::format::{BLOCK, LANES, Scales};
 use crate::kernels::Job;
 use crate::operand::{BlockScale, INT8_BLOCK};
 
@@ -50,21 +50,22 @@ unsafe fn tile<Q: Quantised, const R: usize>(job: &Job, p: usize, row: usize) {
         let mut sums = [[_mm256_setzero_ps(); 2]; R];
         for b in 0..job.k / BLOCK {
             let x = job.x.base().add(row * stride + b * INT8_BLOCK).cast_const();
-            let dots = dots::<Q, R>(panel, b, x, stride);
-            let head = panel.add(const { Q::FORMAT.layout() }.scales(b));
-            for half in 0..2 {
-                let (scales, mins) = head_of::<Q>(head, half);
+            let dots = dots::<Q, R>(panel.add(Q::LAYOUT.levels(b)), x, stride);
+            let head = panel.add(Q::LAYOUT.scales(b));
+            for side in 0..2 {
+                let (scales, mins) = head_of::<Q>(head, side);
                 for r in 0..R {
                     let at = x.add(r * stride + BLOCK).cast::<BlockScale>();
-                    let scale = _mm256_mul_ps(scales, _mm256_set1_ps((*at).scale));
-                    let dot = _mm256_cvtepi32_ps(dots[r][half]);
-                    let sum = _mm256_fmadd_ps(dot, scale, sums[r][half]);
-                    let x_sum = _mm256_set1_ps((*at).scaled_sum);
-                    sums[r][half] = if Q::MINS {
-                        _mm256_fmadd_ps(mins, x_sum, sum)
-                    } else {
-                        sum
-                    };
+                    let sum = &mut sums[r][side];
+                    for half in 0..if Q::HALVES { 2 } else { 1 } {
+                        let scale = _mm256_mul_ps(scales[half], _mm256_set1_ps((*at).scale));
+                        let dot = _mm256_cvtepi32_ps(dots[half][r][side]);
+                        *sum = _mm256_fmadd_ps(dot, scale, *sum);
+                    }
+                    if Q::MINS {
+                        let x_sum = _mm256_set1_ps((*at).scaled_sum);
+                        *sum = _mm256_fmadd_ps(mins, x_sum, *sum);
+                    }
                 }
             }
         }
@@ -77,52 +78,90 @@ unsafe fn tile<Q: Quantised, const R: usize>(job: &Job, p: usize, row: usize) {
     }
 }
 
-/// Exact sums over block `b` for `R` rows, `stride` bytes apart.
+/// Exact sums over a block for `R` rows, `stride` bytes apart: over either half of the inputs where [`Quantised::HALVES`]
+/// is, else over all of them in the first place.
 #[inline(always)]
 unsafe fn dots<Q: Quantised, const R: usize>(
-    panel: *const u8,
-    b: usize,
+    levels: *const u8,
     x: *const u8,
     stride: usize,
-) -> [[__m256i; 2]; R] {
-    // SAFETY: the panel has block `b`, and each row a block at `x`.
+) -> [[[__m256i; 2]; R]; 2] {
+    // SAFETY: the levels of a block, and each row has a block at `x`.
     unsafe {
-        let layout = const { Q::FORMAT.layout() };
-        let levels = panel.add(layout.levels(b));
-        let mut dots = [[_mm256_set1_epi32(0); 2]; R];
-        for (r, dots) in dots.iter_mut().enumerate() {
-            let scale = x.add(r * stride + BLOCK).cast::<BlockScale>();
-            *dots = [_mm256_set1_epi32(match Q::FORMAT {
-                Format::Q8_0 => (*scale).minus_128,
-                Format::Q4_0 => (*scale).minus_8,
-                _ => 0,
-            }); 2];
+        let mut dots = [[[_mm256_set1_epi32(0); 2]; R]; 2];
+        for (half, dots) in dots.iter_mut().enumerate() {
+            for (r, dots) in dots.iter_mut().enumerate() {
+                let scale = x.add(r * stride + BLOCK).cast::<BlockScale>();
+                *dots = [_mm256_set1_epi32(starts::<Q>(&*scale)[half]); 2];
+            }
         }
         for quad in 0..BLOCK / 4 {
-            let vector = if Q::FORMAT == Format::Q8_0 {
-                quad
-            } else {
-                quad % 4
-            };
-            for half in 0..2 {
-                let from = levels.add(vector * 64 + half * 32);
-                let mut w = _mm256_load_si256(from.cast::<__m256i>());
-                if Q::FORMAT != Format::Q8_0 {
-                    w = if quad < 4 {
-                        w
-                    } else {
-                        _mm256_srli_epi16::<4>(w)
-                    };
-                    w = _mm256_and_si256(w, _mm256_set1_epi8(15));
-                }
+            let dots = &mut dots[if Q::HALVES { quad / 4 } else { 0 }];
+            for side in 0..2 {
+                let w = quad_of::<Q>(levels.add(side * 32), quad);
                 for (r, dots) in dots.iter_mut().enumerate() {
                     let four = x.add(r * stride).cast::<i32>().add(quad).read();
                     let sum = products::<Q>(w, _mm256_set1_epi32(four));
-                    dots[half] = _mm256_add_epi32(dots[half], sum);
+                    dots[side] = _mm256_add_epi32(dots[side], sum);
                 }
             }
         }
         dots
+    }
+}
+
+/// Where the sums begin, so that they end without the levels' offset.
+#[inline(always)]
+fn starts<Q: Quantised>(scale: &BlockScale) -> [i32; 2] {
+    match Q::ZERO {
+        0 => [0; 2],
+        32 => [
+            scale.first_minus_32,
+            (scale.minus_128 >> 2) - scale.first_minus_32,
+        ],
+        zero => [scale.minus_128 >> (7 - zero.trailing_zeros()), 0],
+    }
+}
+
+/// The levels of a quad of inputs as bytes, 8 outputs.
+#[inline(always)]
+unsafe fn quad_of<Q: Quantised>(levels: *const u8, quad: usize) -> __m256i {
+    // SAFETY: the levels of a block, halves of vectors aligned to 32.
+    unsafe {
+        let load = |i: usize| _mm256_load_si256(levels.add(i * 64).cast::<__m256i>());
+        if Q::LAYOUT.bits == 8 {
+            return load(quad);
+        }
+        let low = if quad < 4 {
+            load(quad)
+        } else {
+            _mm256_srli_epi16::<4>(load(quad - 4))
+        };
+        let low = _mm256_and_si256(low, _mm256_set1_epi8(15));
+        let (upper, mask) = match Q::LAYOUT.bits {
+            5 => (to_bit_4(load(4), quad), 16),
+            6 => (to_bit_4(load(4 + quad / 4), quad % 4 * 2), 48),
+            _ => return low,
+        };
+        _mm256_or_si256(low, _mm256_and_si256(upper, _mm256_set1_epi8(mask)))
+    }
+}
+
+/// Bit `bit` of each byte at bit 4, and those above it above that; other bits are not cleared.
+#[inline(always)]
+unsafe fn to_bit_4(x: __m256i, bit: usize) -> __m256i {
+    // SAFETY: AVX2 is the caller's promise.
+    unsafe {
+        match bit {
+            0 => _mm256_slli_epi16::<4>(x),
+            1 => _mm256_slli_epi16::<3>(x),
+            2 => _mm256_slli_epi16::<2>(x),
+            3 => _mm256_slli_epi16::<1>(x),
+            4 => x,
+            5 => _mm256_srli_epi16::<1>(x),
+            6 => _mm256_srli_epi16::<2>(x),
+            _ => _mm256_srli_epi16::<3>(x),
+        }
     }
 }
 
@@ -131,7 +170,7 @@ unsafe fn dots<Q: Quantised, const R: usize>(
 unsafe fn products<Q: Quantised>(w: __m256i, x: __m256i) -> __m256i {
     // SAFETY: AVX2 is the caller's promise.
     unsafe {
-        if Q::FORMAT != Format::Q8_0 {
+        if Q::LAYOUT.bits < 8 {
             return _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1));
         }
         let (even, odd) = (
@@ -147,26 +186,28 @@ unsafe fn products<Q: Quantised>(w: __m256i, x: __m256i) -> __m256i {
     }
 }
 
-/// Scales and minima of half a panel; without minima, zeros.
+/// Scales of either half of the inputs and minima, or zeros, of half a panel.
 #[inline(always)]
-unsafe fn head_of<Q: Quantised>(head: *const u8, half: usize) -> (__m256, __m256) {
+unsafe fn head_of<Q: Quantised>(head: *const u8, side: usize) -> ([__m256; 2], __m256) {
     // SAFETY: the head of a block.
     unsafe {
-        if Q::FORMAT == Format::Q4_K {
-            let head = head.add(half * 32);
-            return (
-                _mm256_load_ps(head.cast()),
-                _mm256_load_ps(head.add(64).cast()),
-            );
+        let halves = |from: *const u8| {
+            _mm256_cvtph_ps(_mm_load_si128(from.add(side * 16).cast::<__m128i>()))
+        };
+        let singles = |from: *const u8| _mm256_load_ps(from.add(side * 32).cast());
+        let bytes = |from: *const u8| {
+            let eight = _mm_loadl_epi64(from.add(side * 8).cast());
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight))
+        };
+        let none = _mm256_setzero_ps();
+        match Q::LAYOUT.scales {
+            Scales::Halves => ([halves(head); 2], none),
+            Scales::HalvesAndMins => ([halves(head); 2], halves(head.add(32))),
+            Scales::SinglesAndMins => ([singles(head); 2], singles(head.add(64))),
+            Scales::Products => {
+                let product = |factors| _mm256_mul_ps(halves(head), bytes(factors));
+                ([product(head.add(32)), product(head.add(32 + LANES))], none)
+            }
         }
-        let eight = |from: *const u8| {
-            _mm256_cvtph_ps(_mm_load_si128(from.add(half * 16).cast::<__m128i>()))
-        };
-        let mins = if Q::MINS {
-            eight(head.add(32))
-        } else {
-            _mm256_setzero_ps()
-        };
-        (eight(head), mins)
     }
 }

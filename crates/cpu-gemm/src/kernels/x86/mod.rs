@@ -16,7 +16,7 @@ pub(crate) mod vnni;
 
 use std::arch::x86_64::{__m512, __mmask16, _mm512_mask_storeu_ps};
 
-use crate::format::Format;
+use crate::format::{Format, Layout, Scales};
 
 /// Stores the first `columns` values.
 ///
@@ -32,41 +32,39 @@ unsafe fn store(to: *mut f32, values: __m512, columns: usize) {
 /// A quantised format as constants, so that a kernel is compiled for each.
 trait Quantised {
     const FORMAT: Format;
+    const LAYOUT: Layout = Self::FORMAT.layout();
     /// Whether blocks have minima.
-    const MINS: bool;
+    const MINS: bool = Self::LAYOUT.scales.mins();
+    /// Whether either half of a block has a scale.
+    const HALVES: bool = matches!(Self::LAYOUT.scales, Scales::Products);
+    /// What a level of zero weight is.
+    const ZERO: u8 = Self::FORMAT.zero_level();
 }
 
 macro_rules! quantised {
-    ($($name:ident = $format:ident $mins:literal),*) => {$(
+    ($($name:ident)*) => {$(
+        #[allow(non_camel_case_types, reason = "ggml's own names")]
         struct $name;
         impl Quantised for $name {
-            const FORMAT: Format = Format::$format;
-            const MINS: bool = $mins;
+            const FORMAT: Format = Format::$name;
         }
     )*};
 }
-quantised!(Q80 = Q8_0 false, Q40 = Q4_0 false, Q41 = Q4_1 true, Q4K = Q4_K true);
+quantised!(Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K);
 
 /// Evaluates `$body` with the type `$name` of a quantised format.
 macro_rules! quantised_formats {
     ($format:expr, $name:ident => $body:expr) => {
+        $crate::kernels::x86::quantised_formats!(
+            $format, $name => $body, Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K
+        )
+    };
+    ($format:expr, $name:ident => $body:expr, $($each:ident)*) => {
         match $format {
-            $crate::format::Format::Q8_0 => {
-                type $name = $crate::kernels::x86::Q80;
+            $($crate::format::Format::$each => {
+                type $name = $crate::kernels::x86::$each;
                 $body
-            }
-            $crate::format::Format::Q4_0 => {
-                type $name = $crate::kernels::x86::Q40;
-                $body
-            }
-            $crate::format::Format::Q4_1 => {
-                type $name = $crate::kernels::x86::Q41;
-                $body
-            }
-            $crate::format::Format::Q4_K => {
-                type $name = $crate::kernels::x86::Q4K;
-                $body
-            }
+            })*
             format => unreachable!("{format} is not quantised"),
         }
     };

@@ -2,12 +2,12 @@
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtne2ps_pbh,
-    _mm512_fmadd_ps, _mm512_load_ps, _mm512_load_si512, _mm512_mul_ps, _mm512_permutexvar_epi16,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_srli_epi16, _mm512_srli_epi32,
-    _mm512_store_si512,
+    _mm512_fmadd_ps, _mm512_mul_ps, _mm512_permutexvar_epi16, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_srli_epi32, _mm512_store_si512,
 };
 
-use super::vnni::halves;
+use super::vnni::{Head, unpack};
+use super::{Quantised, quantised_formats};
 use crate::format::{BLOCK, Format, LANES};
 
 /// A block of 32 inputs × 16 outputs in bf16.
@@ -32,10 +32,10 @@ const INTERLEAVE: [u16; 32] = {
 /// to 64. The CPU must have AVX-512 F, BW, VL and BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
 pub(crate) unsafe fn narrow(format: Format, panel: *const u8, k: usize, out: *mut u8) {
-    for b in 0..k / BLOCK {
+    quantised_formats!(format, Q => for b in 0..k / BLOCK {
         // SAFETY: the panel has block `b`, and `out` room for it.
-        unsafe { block(format, panel, b, out.add(b * BLOCK_BYTES)) };
-    }
+        unsafe { one::<Q>(panel, b, out.add(b * BLOCK_BYTES)) };
+    });
 }
 
 /// Block `b` of it.
@@ -44,33 +44,24 @@ pub(crate) unsafe fn narrow(format: Format, panel: *const u8, k: usize, out: *mu
 /// As for [`narrow`], with room for this block alone.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
 pub(crate) unsafe fn block(format: Format, panel: *const u8, b: usize, out: *mut u8) {
-    let layout = format.layout();
+    // SAFETY: the caller's promise.
+    unsafe { quantised_formats!(format, Q => one::<Q>(panel, b, out)) }
+}
+
+#[inline(always)]
+unsafe fn one<Q: Quantised>(panel: *const u8, b: usize, out: *mut u8) {
     // SAFETY: the panel has block `b`, and `out` room for it.
     unsafe {
-        let head = panel.add(layout.scales(b));
-        let (scales, offsets) = match format {
-            Format::Q4_K => (
-                _mm512_load_ps(head.cast()),
-                _mm512_load_ps(head.add(64).cast()),
-            ),
-            Format::Q4_1 => (halves(head), halves(head.add(32))),
-            _ => {
-                let zero = _mm512_set1_ps(-f32::from(format.zero_level()));
-                (halves(head), _mm512_mul_ps(zero, halves(head)))
-            }
+        let head = Head::load::<Q>(panel.add(Q::LAYOUT.scales(b)));
+        let minus_zero = _mm512_set1_ps(-f32::from(Q::ZERO));
+        let offsets = if Q::MINS {
+            [head.mins; 2]
+        } else {
+            head.scales.map(|scales| _mm512_mul_ps(minus_zero, scales))
         };
-        let levels = panel.add(layout.levels(b));
-        for i in 0..layout.levels / 64 {
-            let bytes = _mm512_load_si512(levels.add(i * 64).cast());
-            if format == Format::Q8_0 {
-                quad(bytes, scales, offsets, out.add(i * 128));
-            } else {
-                let mask = _mm512_set1_epi8(15);
-                let high = _mm512_srli_epi16::<4>(bytes);
-                let (low, high) = (_mm512_and_si512(bytes, mask), _mm512_and_si512(high, mask));
-                quad(low, scales, offsets, out.add(i * 128));
-                quad(high, scales, offsets, out.add((i + 4) * 128));
-            }
+        let levels = unpack::<Q>(panel.add(Q::LAYOUT.levels(b)));
+        for (i, levels) in levels.into_iter().enumerate() {
+            quad(levels, head.scales[i / 4], offsets[i / 4], out.add(i * 128));
         }
     }
 }

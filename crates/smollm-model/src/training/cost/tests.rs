@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::training::{Memory, SiteGradients, TrainingBatch, TrainingLlama, TrainingSite};
-use crate::{Checkpoint, ModelFiles, Ragged, Site, WeightFormat};
+use crate::{Checkpoint, Device, LowRank, ModelFiles, Ragged, Site, Tensor, WeightFormat};
 
 fn bytes<T>(buffer: &[T]) -> usize {
     size_of_val(buffer)
@@ -109,7 +109,7 @@ fn weights_take_the_bytes_that_were_counted() {
                     format,
                     ..TrainingOptions::default()
                 };
-                let counted = TrainingLlama::weight_bytes(&checkpoint, options).unwrap();
+                let counted = TrainingLlama::weight_bytes(&checkpoint, options, &[]).unwrap();
                 let model = TrainingLlama::load(&checkpoint, options).unwrap();
                 assert_eq!(model.weights.held(), counted, "{files:?} {options:?}");
                 let cost = TrainingCost::new(checkpoint.config(), options, &[]);
@@ -117,6 +117,51 @@ fn weights_take_the_bytes_that_were_counted() {
                     .with_weight_bytes(counted)
                     .memory(BatchShape::default());
                 assert_eq!(memory.weights, counted);
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_that_something_will_be_taken_out_of_are_counted_as_floats_and_no_others() {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
+    // One of q, k and v makes floats of all three, which are one matrix.
+    let changed = [
+        (0, Projection::K),
+        (0, Projection::Down),
+        (1, Projection::O),
+    ];
+    for file in ["tiny-model-q8_0.gguf", "tiny-model-q4_0.gguf"] {
+        let files = ModelFiles::Gguf(format!("{fixtures}/{file}").into());
+        let whole = Checkpoint::open(&files).unwrap();
+        let mut less = Checkpoint::open(&files).unwrap();
+        for (layer, projection) in changed {
+            let (out, inputs) = projection.dims(less.config());
+            let zeros = |shape| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+            let update = LowRank {
+                a: zeros((1, inputs)),
+                b: zeros((out, 1)),
+                scale: 1.0,
+                dropout: 0.0,
+                magnitude: None,
+            };
+            less.subtract(layer, projection, &update).unwrap();
+        }
+        for dtype in [DType::F32, DType::BF16] {
+            for format in [WeightFormat::Stored, WeightFormat::F32, WeightFormat::Q8_0] {
+                let options = TrainingOptions {
+                    dtype,
+                    format,
+                    ..TrainingOptions::default()
+                };
+                let bytes =
+                    |ck, changed: &[_]| TrainingLlama::weight_bytes(ck, options, changed).unwrap();
+                let counted = bytes(&whole, &changed);
+                let model = TrainingLlama::load(&less, options).unwrap();
+                assert_eq!(model.weights.held(), counted, "{file} {options:?}");
+                assert_eq!(bytes(&less, &[]), counted, "{file} {options:?}");
+                let stored = bytes(&whole, &[]);
+                assert_eq!(counted > stored, format == WeightFormat::Stored);
             }
         }
     }

@@ -2,12 +2,15 @@
 //! and `SMOLTUNE_GGUF` (`SmolLM2-135M-Instruct.Q4_1.gguf`) say where they are.
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+#[cfg(feature = "cuda")]
+mod device;
+mod packed;
+mod trace;
+
 use candle_core::{DType, Device, Tensor};
 use chat_prompt::{OverflowPolicy, Prompter, RowOutcome};
-use lora::{Adapter, Sample, Schedule, StepRecord, TrainConfig, TrainEvent, Trainable, train};
-use serde_json::Value;
+use lora::{Adapter, Sample, Trainable};
 use smollm_model::{Checkpoint, Llama, ModelFiles};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 fn variable(name: &str) -> PathBuf {
@@ -43,9 +46,12 @@ fn rows() -> Vec<Sample> {
     loaded.rows.iter().take(40).map(encode).collect()
 }
 
+fn checkpoint() -> Checkpoint {
+    Checkpoint::open(&ModelFiles::Gguf(gguf())).unwrap()
+}
+
 fn model() -> Llama {
-    let checkpoint = Checkpoint::open(&ModelFiles::Gguf(gguf())).unwrap();
-    Llama::load(&checkpoint, DType::F32, &Device::Cpu).unwrap()
+    Llama::load(&checkpoint(), DType::F32, &Device::Cpu).unwrap()
 }
 
 fn distances(a: &Tensor, b: &Tensor) -> Vec<f32> {
@@ -76,52 +82,10 @@ fn pefts_initial_adapter_round_trips() {
 /// Losses, norms and the final adapter.
 #[test]
 fn ten_steps_follow_peft_on_real_weights() {
-    let trace: Value =
-        serde_json::from_slice(&std::fs::read(golden("trace.json")).unwrap()).unwrap();
     let mut model = model();
     let start = Adapter::load(golden("init_adapter")).unwrap();
     let trainable = Trainable::attach(&start, &mut model).unwrap();
-    let config = TrainConfig {
-        learning_rate: 5e-5,
-        schedule: Schedule::Constant,
-        warmup_ratio: 0.0,
-        accumulation: 4,
-        shuffle: false,
-        ..TrainConfig::default()
-    };
-    let mut ours: Vec<StepRecord> = Vec::new();
-    let mut keep = |event: TrainEvent| {
-        if let TrainEvent::Step(record) = event {
-            ours.push(record);
-        }
-        ControlFlow::Continue(())
-    };
-    train(&model, &trainable, &rows(), &[], &config, &mut keep).unwrap();
-    let steps = trace["steps"].as_array().unwrap();
-    assert_eq!(ours.len(), steps.len());
-    for (ours, theirs) in ours.iter().zip(steps) {
-        let number = |name: &str| theirs[name].as_f64().unwrap();
-        assert_eq!(ours.supervised_tokens as f64, number("loss_tokens"));
-        assert!(
-            (ours.loss - number("loss")).abs() < 5e-5,
-            "{ours:?} {theirs}"
-        );
-        let norm = number("grad_norm_before_clip");
-        assert!(
-            (ours.grad_norm / norm - 1.0).abs() < 5e-4,
-            "{ours:?} {theirs}"
-        );
-    }
-    let end = Adapter::load(golden("final_adapter")).unwrap();
-    let trained = trainable.to_adapter().unwrap();
-    let (mut near, mut all) = (0usize, 0usize);
-    for (name, theirs) in end.tensors() {
-        let far = distances(trained.tensors()[&name], theirs);
-        assert!(far.iter().all(|&d| d < 5e-5), "{name}");
-        near += far.iter().filter(|&&d| d < 2e-5).count();
-        all += far.len();
-    }
-    assert!(near as f64 >= 0.999 * all as f64, "{near} of {all}");
+    trace::follow(&model, &trainable).assert_f32();
 }
 
 /// The gradients of the first window equal PEFT's, element by element.
