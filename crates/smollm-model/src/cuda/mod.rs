@@ -219,6 +219,14 @@ fn check_model(config: &ModelConfig, element: Element) -> Result<(), ModelError>
     }
 }
 
+/// Bytes of an f32 and of an id.
+const WORD: usize = 4;
+
+/// Elements from one row of logits to the next: a multiple of 16 bytes of any type.
+fn logits_stride(vocab: usize) -> usize {
+    vocab.next_multiple_of(8)
+}
+
 /// Blocks of a grid in y and in z: CUDA's limit.
 const MOST_BLOCKS: u32 = 65_535;
 

@@ -31,6 +31,49 @@ pub struct Segment<'a, C> {
     pub logits: bool,
 }
 
+/// Whether every segment can be computed by a model of `config` with so many adapters; `remembered` says how many tokens a
+/// cache holds.
+///
+/// # Errors
+/// A segment without tokens, a token id out of range, a sequence longer than the model's positions, an adapter that is not
+/// there.
+pub(crate) fn check_segments<C>(
+    segments: &[Segment<'_, C>],
+    config: &ModelConfig,
+    adapters: usize,
+    remembered: impl Fn(&C) -> usize,
+) -> Result<(), ModelError> {
+    let (limit, vocab_size) = (config.max_position_embeddings, config.vocab_size);
+    for (index, segment) in segments.iter().enumerate() {
+        if segment.ids.is_empty() {
+            return Err(ModelError::EmptySequence { index });
+        }
+        let found = remembered(segment.cache) + segment.ids.len();
+        if found > limit {
+            return Err(ModelError::TooLong {
+                index,
+                found,
+                limit,
+            });
+        }
+        if let Some(&id) = segment.ids.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(ModelError::TokenId {
+                index,
+                id,
+                vocab_size,
+            });
+        }
+        if let Some(adapter) = segment.adapter.filter(|a| *a >= adapters) {
+            return Err(ModelError::Argument {
+                what: "the adapter's number",
+                found: adapter.to_string(),
+                expected: format!("below {adapters}"),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// A model that continues sequences.
 ///
 /// A row's result must depend on its own sequence alone: not on the batch, the place in it, how a prompt is cut into

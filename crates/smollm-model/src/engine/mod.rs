@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use rayon::prelude::*;
 
+pub(crate) use decoder::check_segments;
 pub use decoder::{Decoder, Phase, Segment};
 pub use request::{Completion, Event, FinishReason, Request, Sampling};
 

@@ -26,6 +26,7 @@ use cpu_gemm::Arithmetic;
 pub use cache::{KvType, PackedCache};
 pub use weights::WeightFormat;
 
+use crate::engine::check_segments;
 use crate::ops::RopeTable;
 use crate::{Checkpoint, Decoder, LowRank, ModelConfig, ModelError, Phase, Projection, Segment};
 use adapter::PackedAdapter;
@@ -204,7 +205,13 @@ impl Decoder for PackedLlama {
         &mut self,
         segments: &mut [Segment<'_, PackedCache>],
     ) -> Result<Cow<'_, [f32]>, ModelError> {
-        self.check(segments)?;
+        let adapters = self.weights.adapters.len();
+        check_segments(
+            segments,
+            &self.weights.config,
+            adapters,
+            PackedCache::tokens,
+        )?;
         let shape = self.weights.shape();
         let layers = self.weights.layers.len();
         // Where the arithmetic is the same, all rows meet the weights at once.
@@ -245,44 +252,5 @@ impl Decoder for PackedLlama {
             segment.cache.tokens += segment.ids.len();
         }
         Ok(Cow::Borrowed(&self.scratch.logits))
-    }
-}
-
-impl PackedLlama {
-    /// Whether every segment can be computed.
-    fn check(&self, segments: &[Segment<'_, PackedCache>]) -> Result<(), ModelError> {
-        let config = &self.weights.config;
-        let (limit, vocab_size) = (config.max_position_embeddings, config.vocab_size);
-        for (index, segment) in segments.iter().enumerate() {
-            if segment.ids.is_empty() {
-                return Err(ModelError::EmptySequence { index });
-            }
-            let found = segment.cache.tokens + segment.ids.len();
-            if found > limit {
-                return Err(ModelError::TooLong {
-                    index,
-                    found,
-                    limit,
-                });
-            }
-            if let Some(&id) = segment.ids.iter().find(|&&id| id as usize >= vocab_size) {
-                return Err(ModelError::TokenId {
-                    index,
-                    id,
-                    vocab_size,
-                });
-            }
-            if let Some(adapter) = segment
-                .adapter
-                .filter(|a| *a >= self.weights.adapters.len())
-            {
-                return Err(ModelError::Argument {
-                    what: "the adapter's number",
-                    found: adapter.to_string(),
-                    expected: format!("below {}", self.weights.adapters.len()),
-                });
-            }
-        }
-        Ok(())
     }
 }

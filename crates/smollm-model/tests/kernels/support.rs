@@ -52,18 +52,7 @@ impl<'m> Bench<'m> {
 
     /// A tensor of this element type.
     pub(crate) fn tensor(self, values: &[f32]) -> Memory<'m> {
-        let bytes: Vec<u8> = match self.element {
-            Element::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Element::Bf16 => values
-                .iter()
-                .flat_map(|x| bf16::from_f32(*x).to_le_bytes())
-                .collect(),
-            Element::F16 => values
-                .iter()
-                .flat_map(|x| f16::from_f32(*x).to_le_bytes())
-                .collect(),
-        };
-        self.bytes(&bytes)
+        self.bytes(&self.element.encode(values))
     }
 
     pub(crate) fn bytes(self, bytes: &[u8]) -> Memory<'m> {
@@ -95,16 +84,9 @@ impl<'m> Bench<'m> {
     }
 
     pub(crate) fn read(self, memory: &Memory<'_>) -> Vec<f32> {
-        let bytes = memory.read().unwrap();
-        match self.element {
-            Element::F32 => read_floats(memory),
-            Element::Bf16 => pairs(&bytes)
-                .map(|b| bf16::from_le_bytes(b).to_f32())
-                .collect(),
-            Element::F16 => pairs(&bytes)
-                .map(|b| f16::from_le_bytes(b).to_f32())
-                .collect(),
-        }
+        let mut values = Vec::new();
+        self.element.decode(&memory.read().unwrap(), &mut values);
+        values
     }
 
     /// What `values` become when they are stored.
@@ -135,10 +117,6 @@ impl<'m> Bench<'m> {
     pub(crate) fn named(self, name: &str) -> String {
         format!("{name}, {:?} on {}", self.element, self.machine.name())
     }
-}
-
-fn pairs(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> {
-    bytes.chunks_exact(2).map(|b| [b[0], b[1]])
 }
 
 pub(crate) fn read_floats(memory: &Memory<'_>) -> Vec<f32> {

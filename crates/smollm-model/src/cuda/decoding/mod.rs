@@ -6,6 +6,7 @@
 //! row's result is the same alone, in any batch, and however its prompt is cut.
 
 mod adapters;
+mod buffers;
 mod cache;
 mod pages;
 mod pass;
@@ -15,11 +16,13 @@ use std::fmt;
 
 use super::weights::Weights;
 use super::{Element, Machine, Memory, check_model, rope_table};
+use crate::engine::check_segments;
 use crate::{Checkpoint, Decoder, LowRank, ModelConfig, ModelError, Phase, Projection, Segment};
 use adapters::DeviceAdapter;
+use buffers::Buffers;
 use cache::Cache;
 pub use pages::DeviceCache;
-use pass::{Batch, Buffers, Pass, Share};
+use pass::{Batch, Pass, Share};
 
 /// A model on a device, for inference.
 ///
@@ -109,43 +112,19 @@ impl<'m> DeviceLlama<'m> {
 
     /// Whether every segment can be computed.
     fn check(&self, segments: &[Segment<'_, DeviceCache>]) -> Result<(), ModelError> {
-        let (limit, vocab_size) = (self.config.max_position_embeddings, self.config.vocab_size);
-        for (index, segment) in segments.iter().enumerate() {
-            if segment.ids.is_empty() {
-                return Err(ModelError::EmptySequence { index });
-            }
-            let found = segment.cache.tokens() + segment.ids.len();
-            if found > limit {
-                return Err(ModelError::TooLong {
-                    index,
-                    found,
-                    limit,
-                });
-            }
-            if let Some(&id) = segment.ids.iter().find(|&&id| id as usize >= vocab_size) {
-                return Err(ModelError::TokenId {
-                    index,
-                    id,
-                    vocab_size,
-                });
-            }
-            if !self.cache.knows(segment.cache) {
-                return Err(ModelError::Argument {
-                    what: "a sequence's cache",
-                    found: "another model's".into(),
-                    expected: "one that this model has read, or an empty one".into(),
-                });
-            }
-            let adapters = self.adapters.len();
-            if let Some(adapter) = segment.adapter.filter(|a| *a >= adapters) {
-                return Err(ModelError::Argument {
-                    what: "the adapter's number",
-                    found: adapter.to_string(),
-                    expected: format!("below {adapters}"),
-                });
-            }
+        let adapters = self.adapters.len();
+        check_segments(segments, &self.config, adapters, DeviceCache::tokens)?;
+        if segments
+            .iter()
+            .all(|segment| self.cache.knows(segment.cache))
+        {
+            return Ok(());
         }
-        Ok(())
+        Err(ModelError::Argument {
+            what: "a sequence's cache",
+            found: "another model's".into(),
+            expected: "one that this model has read, or an empty one".into(),
+        })
     }
 
     /// The rows of a pass, prompts' first, those of one adapter together; makes room in the caches.

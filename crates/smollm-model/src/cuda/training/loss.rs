@@ -4,13 +4,10 @@ use super::Buffers;
 use super::pass::{Norm, Pass};
 use crate::cuda::args::{CrossEntropy, GatherRows, MatrixProduct, Product, ProductBack};
 use crate::cuda::room::Room;
-use crate::cuda::{Element, KernelError, Machine};
+use crate::cuda::{Element, KernelError, Machine, WORD, logits_stride};
 
 /// Rows of one chunk: 1,024 rows of 49,152 logits are 100 MB in bf16.
 pub(super) const CHUNK: usize = 1024;
-
-/// An f32 and an id.
-const WORD: usize = 4;
 
 /// Buffers of the loss.
 pub(super) struct Loss<'m> {
@@ -70,11 +67,6 @@ impl<'m> Loss<'m> {
         ];
         rooms.map(Room::bytes).iter().sum()
     }
-}
-
-/// Elements from one row of logits to the next.
-pub(super) fn logits_stride(vocab: usize) -> usize {
-    vocab.next_multiple_of(8)
 }
 
 impl Buffers<'_> {

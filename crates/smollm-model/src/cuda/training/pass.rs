@@ -5,13 +5,11 @@ use crate::cuda::args::{MatrixProduct, Product, ProductBack, RmsNormForward};
 use crate::cuda::room::Room;
 use crate::cuda::weights::Weights;
 use crate::cuda::{
-    BACKWARD_ROWS, Element, FORWARD_ROWS, Kernel, KernelError, Machine, launch, sequence_tiles,
+    BACKWARD_ROWS, Element, FORWARD_ROWS, Kernel, KernelError, Machine, WORD, launch,
+    sequence_tiles,
 };
 use crate::training::TrainingBatch;
 use crate::{Checkpointing, ModelConfig, ModelError};
-
-/// An f32 and an id.
-const WORD: usize = 4;
 
 /// The id that gathers zeros.
 const NO_ROW: u32 = u32::MAX;

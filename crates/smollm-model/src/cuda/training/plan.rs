@@ -1,14 +1,11 @@
 //! What a batch takes on the device, from sizes alone. The same buffers as in the passes, one by one.
 
-use super::loss::{CHUNK, logits_stride};
-use crate::cuda::Element;
+use super::loss::CHUNK;
 use crate::cuda::args::LoraGradient;
 use crate::cuda::low_rank::RANKS;
 use crate::cuda::weights::Weights;
+use crate::cuda::{Element, WORD, logits_stride};
 use crate::{BatchShape, Checkpointing, ModelConfig, SiteShape, TrainingMemory};
-
-/// An f32 and an id.
-const WORD: usize = 4;
 
 /// A model and its adapters, without their numbers.
 pub(super) struct MemoryPlan<'a> {
